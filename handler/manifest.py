@@ -1,0 +1,276 @@
+"""A backup's manifest, the JSON document that is signed beside it, and which of several is the latest. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final, Self, TypeVar
+
+from handler.archive import CIPHERS, CONFIG_END, RFC_3339, Kind, is_bare, parse, read_moment, rfc_3339
+from handler.errors import IntegrityError
+
+FORMAT: Final = 1
+#: A manifest is about 1.5 KiB.
+LARGEST_MANIFEST: Final = 64 * 1024
+_LONGEST_TEXT: Final = 1024
+_LARGEST_NUMBER: Final = 2**63 - 1
+
+
+class Datastore(StrEnum):
+    """Where the cluster keeps its objects; ``external`` is none of k0s' own, and is not in the archive."""
+
+    ETCD = "etcd"
+    KINE = "kine"
+    EXTERNAL = "external"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A bare file name, its bytes, and their SHA-256 in lower-case hexadecimal."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """``name`` is the cluster's as in the settings; ``uid`` that of its kube-system namespace, None if unknown."""
+
+    name: str
+    uid: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kdf:
+    """How openssl makes key and IV from the password: its own defaults for ``-pbkdf2``, the only ones in use."""
+
+    name: str = "pbkdf2"
+    digest: str = "sha256"
+    iterations: int = 10_000
+    salt_bytes: int = 8
+
+
+OPENSSL_KDF: Final = Kdf()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """Of the programs that took the backup; k0s' is None where it could not be learned."""
+
+    handler: str
+    k0sctl: str
+    k0s: str | None
+    openssl: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What is told of one backup, format 1. Its JSON has the same keys, and ``format``."""
+
+    branch: str | None
+    cluster: Cluster
+    taken_at: datetime
+    archive: File
+    ciphertext: File
+    config: File
+    accepted: bool
+    """False for a backup of another cluster: kept, but never the latest, and no proof for anything."""
+    datastore: Datastore
+    cipher: str
+    kdf: Kdf = OPENSSL_KDF
+    versions: Versions
+    signer: str
+    """The primary fingerprint of the key that signs the manifest: 40 hexadecimal digits in upper case."""
+
+    @property
+    def stem(self) -> str:
+        parsed = parse(self.archive.name)
+        return parsed.stem if parsed else self.archive.name
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.stem}.json"
+
+    def to_json(self) -> bytes:
+        """The document as it is signed: the same bytes for the same manifest."""
+        tree = {"format": FORMAT} | asdict(self) | {"taken_at": rfc_3339(self.taken_at)}
+        return (json.dumps(tree, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, document: bytes, *, file_name: str | None = None) -> Self:
+        """Read a manifest, refusing whatever is not certain. Keys that format 1 does not know are passed over.
+
+        Args:
+            document: the signed bytes.
+            file_name: the name it is stored under, which must be that of its backup; None leaves that unasked.
+
+        Raises:
+            IntegrityError: the document is no manifest of format 1; the message names the field. Nothing else is
+                raised, whatever the bytes are.
+        """
+        top = _Fields(_load(document), "")
+        if top.number("format") != FORMAT:
+            raise _wrong("format", f"only {FORMAT} is known; a newer k0sctl-handler may have written it")
+        cluster, kdf, versions = top.fields("cluster"), top.fields("kdf"), top.fields("versions")
+        manifest = cls(
+            branch=top.text_or_null("branch"),
+            cluster=Cluster(name=cluster.text("name"), uid=cluster.text_or_null("uid")),
+            taken_at=top.moment("taken_at"),
+            archive=top.file("archive"),
+            ciphertext=top.file("ciphertext"),
+            config=top.file("config"),
+            accepted=top.flag("accepted"),
+            datastore=Datastore(top.one_of("datastore", frozenset(Datastore))),
+            cipher=top.one_of("cipher", CIPHERS),
+            kdf=Kdf(
+                name=kdf.text("name"),
+                digest=kdf.text("digest"),
+                iterations=kdf.number("iterations"),
+                salt_bytes=kdf.number("salt_bytes"),
+            ),
+            versions=Versions(
+                handler=versions.text("handler"),
+                k0sctl=versions.text("k0sctl"),
+                k0s=versions.text_or_null("k0s"),
+                openssl=versions.text("openssl"),
+            ),
+            signer=top.hexadecimal("signer", r"[0-9A-F]{40}"),
+        )
+        if manifest.kdf != OPENSSL_KDF:
+            raise _wrong("kdf", "it is not the one that openssl is asked for")
+        manifest._check_names(file_name)
+        return manifest
+
+    def _check_names(self, file_name: str | None) -> None:
+        parsed = parse(self.archive.name)
+        if parsed is None or parsed.kind is not Kind.ARCHIVE:
+            raise _wrong("archive.name", "it is not the name of an archive")
+        if self.ciphertext.name != f"{self.archive.name}.enc":
+            raise _wrong("ciphertext.name", "it is not that of the archive with .enc")
+        if self.config.name != f"{parsed.stem}.{CONFIG_END}":
+            raise _wrong("config.name", "it does not belong to the archive")
+        if file_name is not None and file_name != self.file_name:
+            raise _wrong("archive.name", "it does not belong to the manifest's own file name")
+
+
+def latest(manifests: Iterable[Manifest]) -> Manifest | None:
+    """The accepted backup with the greatest time; None where none is accepted."""
+    accepted = [manifest for manifest in manifests if manifest.accepted]
+    return max(accepted, key=lambda manifest: (manifest.taken_at, manifest.archive.name), default=None)
+
+
+def known_uid(manifests: Iterable[Manifest], newest: Manifest | None) -> str | None:
+    """The UID of the cluster that a repository belongs to: that of ``newest``, the backup that latest names.
+
+    Where that one could not be learned, it is that of the last accepted backup before it with a UID.
+    """
+    if newest is None:
+        return None
+    if newest.cluster.uid is None:
+        newest = latest(m for m in manifests if m.cluster.uid is not None and m.taken_at < newest.taken_at)
+    return newest.cluster.uid if newest else None
+
+
+def _wrong(path: str, why: str) -> IntegrityError:
+    return IntegrityError(f"the manifest's field {path} is wrong: {why}")
+
+
+def _load(document: bytes) -> object:
+    if len(document) > LARGEST_MANIFEST:
+        raise IntegrityError(f"the manifest is too large: {len(document)} bytes")
+    try:
+        # the text is decoded here, because json would also take UTF-16 and UTF-32
+        return json.loads(document.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as e:
+        raise IntegrityError("the manifest is no JSON document") from e
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    tree = dict(pairs)
+    if len(tree) != len(pairs):  # which of two counts differs from reader to reader
+        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
+        raise _wrong(ascii(twice[:80]), "it is there twice")
+    return tree
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+_T = TypeVar("_T")
+
+
+class _Fields:
+    """Typed access to one JSON object; every error names the field by its path."""
+
+    def __init__(self, tree: object, path: str) -> None:
+        if not isinstance(tree, dict):
+            raise _wrong(path, "it is no object") if path else IntegrityError("the manifest is no JSON object")
+        self._tree: dict[str, object] = tree
+        self._path = path
+
+    def fields(self, key: str) -> _Fields:
+        return _Fields(self._get(key, dict), self._at(key))
+
+    def text(self, key: str) -> str:
+        text = self._get(key, str)
+        if not text or len(text) > _LONGEST_TEXT or not text.isprintable():
+            raise _wrong(self._at(key), "it is empty, too long, or has characters that cannot be shown")
+        return text
+
+    def text_or_null(self, key: str) -> str | None:
+        return None if self._tree.get(key, "") is None else self.text(key)
+
+    def number(self, key: str) -> int:
+        number = self._get(key, int)
+        if not 0 <= number <= _LARGEST_NUMBER:
+            raise _wrong(self._at(key), "it is out of range")
+        return number
+
+    def flag(self, key: str) -> bool:
+        return self._get(key, bool)
+
+    def one_of(self, key: str, allowed: frozenset[str]) -> str:
+        text = self.text(key)
+        if text not in allowed:
+            raise _wrong(self._at(key), f"{text[:80]!r} is unknown")
+        return text
+
+    def hexadecimal(self, key: str, form: str) -> str:
+        text = self.text(key)
+        if not re.fullmatch(form, text):
+            raise _wrong(self._at(key), f"it is not of the form {form}")
+        return text
+
+    def moment(self, key: str) -> datetime:
+        moment = read_moment(self.text(key), RFC_3339)
+        if moment is None:
+            raise _wrong(self._at(key), "it is not a time like 2026-11-20T01:02:03Z, in UTC")
+        return moment
+
+    def file(self, key: str) -> File:
+        fields = self.fields(key)
+        name = fields.text("name")
+        if not is_bare(name):
+            raise _wrong(f"{key}.name", "it is not a bare file name")
+        return File(name=name, size=fields.number("size"), sha256=fields.hexadecimal("sha256", r"[0-9a-f]{64}"))
+
+    def _get(self, key: str, kind: type[_T]) -> _T:
+        if key not in self._tree:
+            raise _wrong(self._at(key), "it is missing")
+        value = self._tree[key]
+        # exactly this type: for Python a truth value is a number too
+        if type(value) is not kind:
+            raise _wrong(self._at(key), f"it must be {_JSON_NAMES[kind]}")
+        return value
+
+    def _at(self, key: str) -> str:
+        return f"{self._path}.{key}" if self._path else key
+
+
+_JSON_NAMES: Final[dict[type, str]] = {str: "a text", int: "a whole number", bool: "true or false", dict: "an object"}
