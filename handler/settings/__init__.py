@@ -1,0 +1,1 @@
+"""What the operator asks for: environment and command line, as typed values."""
