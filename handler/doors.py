@@ -1,0 +1,103 @@
+"""The SSH doors of many hosts, tried at once: does something listen, and does it speak SSH?
+
+k0sctl stays silent for ten minutes when a host cannot be reached; this tells it in seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+_ATTEMPT_TIMEOUT: Final = 5.0
+_PAUSE: Final = 0.5
+_AT_ONCE: Final = 64
+#: RFC 4253, 4.2: lines may come before the one that begins with SSH-, and none is longer than 255 bytes.
+_MOST_LINES: Final = 50
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where an SSH server should answer."""
+
+    address: str
+    port: int
+
+    @property
+    def label(self) -> str:
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What was behind a door; ``problem`` is empty when an SSH server greeted."""
+
+    banner: str = ""
+    problem: str = ""
+
+    @property
+    def open(self) -> bool:
+        return not self.problem
+
+
+def knock(doors: Sequence[Door], *, wait: float, check: Callable[[], None]) -> dict[Door, Answer]:
+    """Try all doors until each is open or ``wait`` seconds have passed.
+
+    Args:
+        check: called several times a second; what it raises ends the search.
+    """
+    return asyncio.run(_knock_all(tuple(dict.fromkeys(doors)), time.monotonic() + wait, check))
+
+
+async def _knock_all(doors: Sequence[Door], deadline: float, check: Callable[[], None]) -> dict[Door, Answer]:
+    at_once = asyncio.Semaphore(_AT_ONCE)
+    tasks = {door: asyncio.create_task(_until(door, deadline, at_once)) for door in doors}
+    try:
+        while not all(task.done() for task in tasks.values()):
+            check()
+            await asyncio.wait(tasks.values(), timeout=0.1)
+    finally:
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.gather(*tasks.values(), return_exceptions=True)
+    return {door: task.result() for door, task in tasks.items()}
+
+
+async def _until(door: Door, deadline: float, at_once: asyncio.Semaphore) -> Answer:
+    while True:
+        left = deadline - time.monotonic()
+        async with at_once:
+            answer = await _try(door, max(0.5, min(_ATTEMPT_TIMEOUT, left)))
+        if answer.open or time.monotonic() + _PAUSE > deadline:
+            return answer
+        await asyncio.sleep(_PAUSE)
+
+
+async def _try(door: Door, timeout: float) -> Answer:
+    writer = None
+    try:
+        async with asyncio.timeout(timeout):
+            reader, writer = await asyncio.open_connection(door.address, door.port, limit=4096)
+            return await _greeting(reader)
+    except TimeoutError:
+        return Answer(problem="connected, but no SSH greeting came" if writer else "no answer")
+    except (OSError, ValueError) as error:
+        return Answer(problem=getattr(error, "strerror", None) or str(error))
+    finally:
+        if writer is not None:
+            writer.close()
+            with contextlib.suppress(OSError, TimeoutError):
+                await asyncio.wait_for(writer.wait_closed(), 1)
+
+
+async def _greeting(reader: asyncio.StreamReader) -> Answer:
+    for _ in range(_MOST_LINES):
+        line = (await reader.readline()).decode("ascii", "replace").strip()
+        if line.startswith("SSH-"):
+            return Answer(banner=line)
+        if reader.at_eof():
+            return Answer(problem="connected, and closed again without an SSH greeting")
+    return Answer(problem="connected, but it does not speak SSH")

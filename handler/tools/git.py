@@ -1,0 +1,213 @@
+"""git, with nothing of a repository's own configuration. The only user of GitPython.
+
+A backup repository comes from elsewhere, so git never runs *in* it with its configuration: objects are read
+through a private git directory that only borrows the other's object store (gitrepository-layout(5), alternates).
+Hooks, filters, fsmonitor, replace refs, ``gpg.program`` and lazy fetches of a hostile ``.git/config`` are thereby
+not switched off one by one: they are never seen. What must touch the real git directory is reading and moving HEAD.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from handler.errors import HandlerError, IntegrityError, ToolFailed, ToolMissing, disk_full
+from handler.process import CHUNK, Children
+
+if TYPE_CHECKING:
+    from git.cmd import Git as GitPython
+
+#: Transport is refused unless a call names the protocol it needs: git fetches missing objects of a partial clone
+#: by itself, with a command that the repository's configuration chooses.
+_NO_TRANSPORT: Final = "none"
+_SAFE: Final = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "core.attributesFile=/dev/null",
+    "core.compression=0",
+    "core.bigFileThreshold=1m",
+    # git maps packs into memory by the gigabyte otherwise, and a backup is one object of one pack
+    "core.packedGitWindowSize=4m",
+    "core.packedGitLimit=16m",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "commit.gpgSign=false",
+    "gpg.format=openpgp",
+    "gpg.program=gpg",
+    "advice.detachedHead=false",
+    "init.defaultBranch=backup",
+)
+_USER_INFO: Final = re.compile(r"^([a-z+]+://)[^/@]*@", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """A repository on disk.
+
+    Attributes:
+        directory: its working tree.
+        git_dir: its git directory.
+        objects: its object store.
+        head: the commit HEAD names; None on an unborn branch.
+        branch: HEAD's branch; else the clone's single refspec; else the only remote ref at HEAD; else None.
+        origin: URL of its remote ``origin`` without credentials.
+        shallow: ids of commits whose parents are not here.
+    """
+
+    directory: Path
+    git_dir: Path
+    objects: Path
+    head: str | None
+    branch: str | None
+    origin: str | None
+    shallow: tuple[str, ...]
+
+
+class Git:
+    """Runs git.
+
+    Args:
+        private: a private directory for git directories of our own.
+    """
+
+    def __init__(self, children: Children, env: Mapping[str, str], private: Path) -> None:
+        self._children = children
+        self._private = private
+        global_config = private / "gitconfig"
+        # Directories of another owner are normal here, and only this file can say so (git-config(1), safe.directory).
+        global_config.write_text("[safe]\n\tdirectory = *\n")
+        self._env = {
+            **env,
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": str(global_config),
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_OPTIONAL_LOCKS": "0",
+            "GIT_ALLOW_PROTOCOL": _NO_TRANSPORT,
+        }
+
+    def new_private_directory(self, oid: str) -> Path:
+        """An empty bare git directory of our own, for objects with ids like ``oid``."""
+        path = self._private / f"git{sum(1 for _ in self._private.iterdir())}"
+        object_format = "sha256" if len(oid) == 64 else "sha1"  # noqa: PLR2004
+        self.run("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", "--", str(path))
+        return path
+
+    def run(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        stdin: BinaryIO | None = None,
+        output: BinaryIO | None = None,
+        ok: Sequence[int] = (0,),
+        cwd: Path | None = None,
+    ) -> bytes:
+        """One git command; returns stdout.
+
+        Raises:
+            ToolFailed: it ended with a code that is not in ``ok``.
+        """
+        status, out, err = self.attempt(*args, env=env, stdin=stdin, output=output, cwd=cwd)
+        if status not in ok:
+            raise self._failed(args, status, err)
+        return out
+
+    def attempt(
+        self,
+        *args: str,
+        env: Mapping[str, str] | None = None,
+        stdin: BinaryIO | None = None,
+        output: BinaryIO | None = None,
+        cwd: Path | None = None,
+    ) -> tuple[int, bytes, str]:
+        """One git command; returns exit code, stdout and stderr."""
+        from git.exc import GitCommandNotFound  # noqa: PLC0415
+
+        self._children.check()
+        options = [word for setting in _SAFE for word in ("-c", setting)]
+        try:
+            status, out, err = self._git(cwd).execute(
+                ["git", *options, *args],
+                istream=stdin,
+                env={**self._env, **(env or {})},
+                with_extended_output=True,
+                with_exceptions=False,
+                stdout_as_string=False,
+                strip_newline_in_stdout=False,
+                output_stream=output,
+                max_chunk_size=CHUNK,
+            )
+        except GitCommandNotFound as error:
+            raise ToolMissing("git was not found in PATH") from error
+        self._children.check()
+        return int(status), b"" if output else out, str(err)
+
+    def text(self, *args: str, env: Mapping[str, str] | None = None, ok: Sequence[int] = (0,)) -> str:
+        return self.run(*args, env=env, ok=ok).decode("utf-8", "surrogateescape").strip("\n")
+
+    def locate(self, directory: Path) -> Located | None:
+        """The repository whose working tree is exactly this directory.
+
+        Raises:
+            IntegrityError: there is a ``.git`` that git cannot read.
+        """
+        if not (directory / ".git").exists():
+            return None
+        env = {"GIT_DIR": str(directory / ".git")}
+        try:
+            git_dir = Path(self.text("rev-parse", "--absolute-git-dir", env=env))
+            objects = Path(self.text("rev-parse", "--path-format=absolute", "--git-path", "objects", env=env))
+            shallow = Path(self.text("rev-parse", "--path-format=absolute", "--git-path", "shallow", env=env))
+            head = self.text("rev-parse", "--quiet", "--verify", "HEAD", env=env, ok=(0, 1)) or None
+            branch = self._branch(head, env)
+            origin = self.text("config", "--local", "--get", "remote.origin.url", env=env, ok=(0, 1)) or None
+        except ToolFailed as error:
+            raise IntegrityError(
+                f"{directory} is a git repository that git cannot read", details=(error.message, *error.details)
+            ) from error
+        return Located(
+            directory=directory,
+            git_dir=git_dir,
+            objects=objects,
+            head=head,
+            branch=branch,
+            origin=_USER_INFO.sub(r"\1", origin) if origin else None,
+            shallow=tuple(shallow.read_text().split()) if shallow.exists() else (),
+        )
+
+    def _branch(self, head: str | None, env: Mapping[str, str]) -> str | None:
+        if branch := self.text("symbolic-ref", "--quiet", "HEAD", env=env, ok=(0, 1)):
+            return branch.removeprefix("refs/heads/")
+        refspecs = self.text("config", "--local", "--get-all", "remote.origin.fetch", env=env, ok=(0, 1)).split()
+        single = re.fullmatch(r"\+?refs/heads/([^:*]+):[^*]+", refspecs[0]) if len(refspecs) == 1 else None
+        if single:
+            return single[1]
+        refs = self.text("for-each-ref", "--format=%(objectname) %(refname)", "refs/remotes", env=env).splitlines()
+        names = {
+            ref.split("/", 3)[3]
+            for oid, _, ref in (line.partition(" ") for line in refs)
+            if oid == head and not ref.endswith("/HEAD")
+        }
+        return names.pop() if len(names) == 1 else None
+
+    def advance(self, located: Located, new: str, message: str) -> None:
+        """Move HEAD, and its branch, from where it was found to ``new``: the moment from which a commit exists."""
+        old = located.head or "0" * len(new)
+        self.run("update-ref", "-m", message, "HEAD", new, old, env={"GIT_DIR": str(located.git_dir)})
+
+    def _git(self, cwd: Path | None) -> GitPython:
+        from git.cmd import Git as GitPython  # noqa: PLC0415  # start-up time
+
+        return GitPython(str(cwd or self._private))
+
+    @staticmethod
+    def _failed(args: Sequence[str], status: int, stderr: str) -> HandlerError:
+        lines = tuple(line for line in stderr.splitlines() if line.strip())[-5:]
+        if "No space left on device" in stderr or "disk quota" in stderr.lower():
+            return disk_full(f"git was writing ({args[0]})", lines)
+        return ToolFailed(f"git {args[0]} failed (exit {status})", details=lines)

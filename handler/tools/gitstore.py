@@ -1,0 +1,235 @@
+"""The objects of one backup repository: read with their ids checked, written without a working tree."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, BinaryIO, Final, cast
+
+from handler.digest import Digest, Meter
+from handler.errors import HandlerError, ToolFailed
+from handler.tools.git import Git, Located
+from handler.tools.gitobjects import Commit, Entry, Kind, check_oid, damaged, object_hash, parse_commit, parse_tree
+
+#: Larger objects are not held in memory; manifests, trees and keys are far smaller.
+_LARGEST_READ: Final = 64 << 20
+#: An origin that does not answer must not hold up a run for long.
+_GIVE_UP: Final = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "20"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """Who a commit says has made it, and the fingerprint that signs it."""
+
+    name: str
+    mail: str
+    fingerprint: str
+
+
+class Store:
+    """Access to the objects of ``located`` through a git directory of our own."""
+
+    def __init__(self, git: Git, located: Located) -> None:
+        self._git = git
+        self.located = located
+        self._private = git.new_private_directory(located.head or "")
+        alternates = self._private / "objects" / "info" / "alternates"
+        alternates.parent.mkdir(parents=True, exist_ok=True)
+        alternates.write_text(f"{located.objects}\n")
+        if located.shallow:
+            (self._private / "shallow").write_text("".join(f"{oid}\n" for oid in located.shallow))
+        self._env = {"GIT_DIR": str(self._private)}
+
+    @property
+    def private(self) -> Path:
+        """The git directory of our own; what is fetched from here takes nothing of the repository's configuration."""
+        return self._private
+
+    def commit(self, oid: str) -> Commit:
+        return parse_commit(oid, self._read(oid, "commit"))
+
+    def tree(self, oid: str) -> tuple[Entry, ...]:
+        """All entries below a tree, directories left out.
+
+        Raises:
+            IntegrityError: a tree is missing or damaged.
+        """
+        found: list[Entry] = []
+        waiting = [(oid, "")]
+        while waiting:
+            tree, prefix = waiting.pop()
+            for entry in parse_tree(tree, self._read(tree, "tree"), prefix):
+                if entry.mode.lstrip("0") == "40000":
+                    waiting.append((entry.oid, f"{entry.path}/"))
+                else:
+                    found.append(entry)
+        return tuple(found)
+
+    def blob(self, oid: str) -> bytes:
+        """A small blob, whole."""
+        return self._read(oid, "blob")
+
+    def size(self, oid: str) -> int:
+        try:
+            return int(self._git.text("cat-file", "-s", oid, env=self._env))
+        except (ToolFailed, ValueError) as error:
+            raise damaged(oid, "blob", "it is missing or cannot be read") from error
+
+    def copy_blob(self, oid: str, target: IO[bytes] | None, progress: Callable[[int], None]) -> Digest:
+        """Stream a blob into an open file; its content is checked against its id on the way."""
+        sink = _Sink(oid, self.size(oid), Meter(target, progress))
+        try:
+            self._git.run("cat-file", "blob", oid, env=self._env, output=cast(BinaryIO, sink))
+        except ToolFailed as error:
+            raise damaged(oid, "blob", "it cannot be read") from error
+        sink.check()
+        return sink.digest
+
+    def ancestors(self, oid: str) -> tuple[frozenset[str], bool]:
+        """All commits that ``oid`` is known to descend from, itself included, and whether that is all of them.
+
+        A shallow clone hides the parents' objects, but a commit still names its parents.
+        """
+        known = set(self._git.text("rev-list", oid, env=self._env).split())
+        shallow = self._private / "shallow"
+        edges = known.intersection(shallow.read_text().split() if shallow.exists() else ())
+        for edge in edges:
+            known.update(self.commit(edge).parents)
+        return frozenset(known), not edges
+
+    def deepen(self, origin: str) -> bool:
+        """Fetch the history that a shallow clone left out, into our own git directory; False where that fails."""
+        if not (self._private / "shallow").exists() or origin.startswith("-"):
+            return False
+        env = {**self._env, "GIT_ALLOW_PROTOCOL": "file:https", **_GIVE_UP}
+        status, _, _ = self._git.attempt(
+            "fetch", "--quiet", "--unshallow", "--no-tags", "--filter=tree:0", "--", origin, env=env
+        )
+        return status == 0
+
+    def write_file(self, path: Path) -> str:
+        """Store a file's bytes as they are, streamed; returns the blob's id."""
+        with path.open("rb") as file:
+            return self._git.run("hash-object", "-w", "--stdin", stdin=file, env=self._writing).decode().strip()
+
+    def write_bytes(self, data: bytes) -> str:
+        scratch = self._private / "scratch"
+        scratch.write_bytes(data)
+        return self.write_file(scratch)
+
+    def write_tree(self, entries: Iterable[Entry]) -> str:
+        """A tree of exactly these entries."""
+        index = {**self._writing, "GIT_INDEX_FILE": str(self._private / "new-index")}
+        lines = b"".join(f"{e.mode} {e.oid}\t{e.path}\0".encode("utf-8", "surrogateescape") for e in entries)
+        self._git.run("read-tree", "--empty", env=index)
+        scratch = self._private / "index-info"
+        scratch.write_bytes(lines)
+        with scratch.open("rb") as file:
+            self._git.run("update-index", "-z", "--index-info", stdin=file, env=index)
+        return self._git.text("write-tree", env=index)
+
+    def write_commit(
+        self, *, tree: str, parents: Sequence[str], message: str, identity: Identity, at: datetime, gnupg: Path
+    ) -> str:
+        """A commit signed by ``identity``; nothing points to it yet.
+
+        Raises:
+            ToolFailed: git or gpg refused.
+        """
+        date = f"{int(at.timestamp())} +0000"
+        env: Mapping[str, str] = {
+            **self._writing,
+            "GNUPGHOME": str(gnupg),
+            "GIT_AUTHOR_NAME": identity.name,
+            "GIT_AUTHOR_EMAIL": identity.mail,
+            "GIT_AUTHOR_DATE": date,
+            "GIT_COMMITTER_NAME": identity.name,
+            "GIT_COMMITTER_EMAIL": identity.mail,
+            "GIT_COMMITTER_DATE": date,
+        }
+        words = [word for parent in parents for word in ("-p", parent)]
+        scratch = self._private / "message"
+        scratch.write_text(message, encoding="utf-8")
+        try:
+            with scratch.open("rb") as file:
+                done = self._git.run("commit-tree", f"-S{identity.fingerprint}", *words, tree, stdin=file, env=env)
+        except ToolFailed as error:
+            raise _signing(error) from error
+        return done.decode().strip()
+
+    def reset_index(self, commit: str) -> None:
+        """Make the working tree's index that of ``commit``; files are left as they are."""
+        self._git.run("read-tree", commit, env=self._worktree)
+
+    def check_out(self, before: str | None, commit: str) -> None:
+        """Bring the working tree from one commit to another; files changed by others stop it (git-read-tree(1)).
+
+        Attributes and filters of the tree do not apply: bytes are written as they are.
+        """
+        attributes = self._private / "info" / "attributes"
+        attributes.parent.mkdir(exist_ok=True)
+        attributes.write_text("* -text -eol -ident -filter -working-tree-encoding\n")
+        if before:
+            self._git.run("update-index", "-q", "--refresh", env=self._worktree, ok=(0, 1))
+        trees = [before, commit] if before else [commit]
+        self._git.run("read-tree", "-m", "-u", *trees, env=self._worktree, cwd=self.located.directory)
+
+    def is_clean(self, commit: str) -> bool:
+        """Whether the working tree is exactly ``commit``, untracked files aside."""
+        self._git.run("update-index", "-q", "--refresh", env=self._worktree, ok=(0, 1), cwd=self.located.directory)
+        status, _, _ = self._git.attempt(
+            "diff-index", "--quiet", commit, "--", env=self._worktree, cwd=self.located.directory
+        )
+        return status == 0
+
+    @property
+    def _writing(self) -> dict[str, str]:
+        return {**self._env, "GIT_OBJECT_DIRECTORY": str(self.located.objects)}
+
+    @property
+    def _worktree(self) -> dict[str, str]:
+        return {
+            **self._writing,
+            "GIT_WORK_TREE": str(self.located.directory),
+            "GIT_INDEX_FILE": str(self.located.git_dir / "index"),
+        }
+
+    def _read(self, oid: str, kind: Kind) -> bytes:
+        if self.size(oid) > _LARGEST_READ:
+            raise damaged(oid, kind, "it is too large for what it should be")
+        status, data, stderr = self._git.attempt("cat-file", kind, oid, env=self._env)
+        if status != 0:
+            raise damaged(oid, kind, stderr.strip() or "it cannot be read")
+        check_oid(oid, kind, data)
+        return data
+
+
+class _Sink:
+    """What git's output is written to."""
+
+    def __init__(self, oid: str, size: int, meter: Meter) -> None:
+        self._oid = oid
+        self._hash = hashlib.new(object_hash(oid), b"blob %d\0" % size, usedforsecurity=False)
+        self._meter = meter
+
+    def write(self, piece: bytes) -> int:
+        self._hash.update(piece)
+        self._meter.take(piece)
+        return len(piece)
+
+    def check(self) -> None:
+        if self._hash.hexdigest() != self._oid:
+            raise damaged(self._oid, "blob")
+
+    @property
+    def digest(self) -> Digest:
+        return self._meter.digest
+
+
+def _signing(error: ToolFailed) -> HandlerError:
+    if "gpg failed to sign" in " ".join(error.details):
+        return ToolFailed("gpg could not sign the commit", details=error.details)
+    return error

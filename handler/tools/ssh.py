@@ -1,0 +1,93 @@
+"""OpenSSH's tools: scanning host keys, looking up pins, and the private ~/.ssh that k0sctl reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from handler.doors import Door
+from handler.errors import ConfigurationError
+from handler.process import Children, Command
+from handler.secret import Secret
+from handler.tools.hostkeys import HostKey, PinCheck, check_pins, known_hosts_name, parse_keys
+from handler.workspace import write_private
+
+_SCAN_TIMEOUT: Final = 60.0
+#: Unknown and changed keys are refused, and no file is ever written: measured with k0sctl, whose client honours this.
+_STRICT: Final = """\
+Host *
+  UserKnownHostsFile none
+  GlobalKnownHostsFile "{pins}"
+  StrictHostKeyChecking yes
+"""
+
+
+class Ssh:
+    """OpenSSH with a private ``~/.ssh``.
+
+    Args:
+        home: the ``.ssh`` directory in the children's private HOME.
+    """
+
+    def __init__(self, children: Children, env: Mapping[str, str], home: Path) -> None:
+        self._children = children
+        self._env = env
+        self._home = home
+        self._pins = home / "pinned_hosts"
+
+    def use_key(self, key: Secret, name: str) -> None:
+        write_private(self._home / name, key.reveal())
+
+    def copy_keys(self, operator: Path) -> list[str]:
+        """Copy the private keys of an operator's ``~/.ssh``; returns their names."""
+        copied = []
+        for path in sorted(operator.glob("*")) if operator.is_dir() else []:
+            try:
+                if path.is_file() and b"PRIVATE KEY-----" in path.read_bytes()[:200]:
+                    write_private(self._home / path.name, path.read_bytes())
+                    copied.append(path.name)
+            except OSError:
+                continue
+        return copied
+
+    def pin(self, known_hosts: str) -> None:
+        """Make these the only host keys that children accept.
+
+        Raises:
+            ConfigurationError: no line could be used.
+        """
+        if not parse_keys(known_hosts.splitlines()) and "@cert-authority" not in known_hosts:
+            raise ConfigurationError(
+                "the pinned host keys hold no usable line",
+                details=("a line is: NAME KEYTYPE KEY, such as: 10.0.0.1 ssh-ed25519 AAAA...",),
+                resolution="make them with: ssh-keyscan -t ed25519 HOST > known_hosts, and compare the fingerprints",
+            )
+        self._pins.unlink(missing_ok=True)
+        write_private(self._pins, known_hosts if known_hosts.endswith("\n") else known_hosts + "\n")
+        config = self._home / "config"
+        config.unlink(missing_ok=True)
+        write_private(config, _STRICT.format(pins=self._pins))
+
+    def scan(self, doors: Sequence[Door]) -> dict[Door, tuple[HostKey, ...]]:
+        """The host keys that servers show right now; empty for one that shows none."""
+        lines: list[str] = []
+        for port in {door.port for door in doors}:
+            addresses = sorted({door.address for door in doors if door.port == port})
+            argv = ("ssh-keyscan", "-T", "10", "-p", str(port), "-t", "ed25519,ecdsa,rsa", "--", *addresses)
+            self._children.run(Command(argv=argv, env=self._env, timeout=_SCAN_TIMEOUT, on_line=lines.append))
+        by_name: dict[str, list[str]] = {}
+        for line in lines:
+            by_name.setdefault(line.partition(" ")[0], []).append(line)
+        return {door: parse_keys(by_name.get(known_hosts_name(door.address, door.port), ())) for door in doors}
+
+    def check(self, shown: Mapping[Door, Sequence[HostKey]]) -> list[PinCheck]:
+        """Compare shown keys with the pinned ones, hashed names included (ssh-keygen -F)."""
+        checks = []
+        for door, keys in shown.items():
+            name = known_hosts_name(door.address, door.port)
+            done = self._children.run(
+                Command(argv=("ssh-keygen", "-F", name, "-f", str(self._pins)), env=self._env, timeout=30)
+            )
+            checks.append(check_pins(name, keys, done.stdout.splitlines()))
+        return checks

@@ -1,0 +1,57 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handler.process import Children
+from handler.watch import Watch
+from tests.support.keys import KeyMaker, KeyPair
+
+
+@pytest.fixture(scope="session")
+def key_maker() -> Iterator[KeyMaker]:
+    maker = KeyMaker()
+    yield maker
+    maker.close()
+
+
+@pytest.fixture(scope="session")
+def cluster_key(key_maker: KeyMaker) -> KeyPair:
+    return key_maker.make("prod", "prod@example.org")
+
+
+@pytest.fixture(scope="session")
+def locked_key(key_maker: KeyMaker) -> KeyPair:
+    return key_maker.make("Jörg Müller", "joerg@example.org", passphrase="pässwörd €")
+
+
+@pytest.fixture(scope="session")
+def foreign_key(key_maker: KeyMaker) -> KeyPair:
+    return key_maker.make("mallory")
+
+
+@pytest.fixture(scope="session")
+def recovery_key(key_maker: KeyMaker) -> KeyPair:
+    return key_maker.make("offline", "recovery@example.org")
+
+
+@pytest.fixture(scope="session")
+def expired_key(key_maker: KeyMaker) -> KeyPair:
+    return key_maker.make("old", "old@example.org", expires="1y", when="20200101T000000")
+
+
+@pytest.fixture
+def children() -> Children:
+    return Children(Watch())
+
+
+@pytest.fixture
+def tool_env(tmp_path: Path) -> dict[str, str]:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"}
