@@ -1,0 +1,286 @@
+"""The chain of trust: from a commit that the cluster's key signed to the bytes of one archive.
+
+    HEAD's signature → its tree → a manifest's own signature → size and SHA-256 of the ciphertext → decryption
+    → SHA-256 of the plaintext
+
+A `Repository` exists only for a commit whose signature was checked, a `Verified` only for a backup whose
+ciphertext was, and only a `Verified` can be decrypted. Everything is read from the objects of that commit: a
+file that was changed on disk is simply not what is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Final
+
+from handler.archive import check_not_future, matches
+from handler.digest import Digest
+from handler.errors import ConfigurationError, IntegrityError, from_os_error
+from handler.manifest import Manifest
+from handler.secret import Secret
+from handler.stored import Stored, holds_backups, stored_in
+from handler.tools.git import Located
+from handler.tools.gitobjects import SYMLINK, Commit, Entry
+from handler.tools.gitstore import Store
+from handler.tools.gpg import Gpg
+from handler.tools.openssl import OpenSSL, usable_password
+from handler.tools.signature import require_signer
+
+SEALED: Final = "secret.gpg"
+
+
+class NoUsableLatest(IntegrityError):
+    """There are backups, but nothing says which one is the latest."""
+
+
+_KEPT: Final = "compare the branch with another clone; an older signed commit can be checked out and used"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """A backup whose ciphertext is what the cluster's key signed; made by `Repository.verify` only.
+
+    Attributes:
+        ciphertext: a private copy, which nobody can change between proof and decryption.
+        manifest: None for a legacy backup, whose only proof is HEAD's signature.
+    """
+
+    stored: Stored
+    manifest: Manifest | None
+    ciphertext: Path
+    cipher: str
+
+    def decrypt(
+        self, openssl: OpenSSL, password: Secret, target: IO[bytes], progress: Callable[[int], None] = lambda _: None
+    ) -> Digest:
+        """Decrypt into an open private file.
+
+        Raises:
+            IntegrityError: the plaintext is not what the manifest says.
+        """
+        try:
+            digest = openssl.decrypt(
+                self.ciphertext,
+                target,
+                cipher=self.cipher,
+                password=password,
+                progress=progress,
+                base64=self.stored.legacy,
+            )
+        except OSError as error:
+            raise from_os_error(error, f"decrypting {self.stored.name}") from error
+        expected = self.manifest.archive if self.manifest else None
+        if expected and (digest.size, digest.sha256) != (expected.size, expected.sha256):
+            raise IntegrityError(
+                f"{self.stored.name} does not decrypt to what its manifest says",
+                details=(f"expected {expected.size} bytes, sha256 {expected.sha256}",
+                         f"found    {digest.size} bytes, sha256 {digest.sha256}"),
+                resolution="the password in secret.gpg is not the one that this backup was made with",
+            )  # fmt: skip
+        return digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repository:
+    """A commit whose signature was checked, and what is in it.
+
+    Attributes:
+        unsigned: the commit is trusted only because its id was named in K0SCTL_ACCEPT_COMMIT.
+        cluster: the cluster's name, which manifests must bear.
+    """
+
+    located: Located
+    store: Store
+    gpg: Gpg
+    commit: Commit
+    unsigned: bool
+    cluster: str
+    entries: tuple[Entry, ...] = field(repr=False)
+
+    @classmethod
+    def trust(cls, located: Located, store: Store, gpg: Gpg, *, cluster: str, accept_commit: str | None) -> Repository:
+        """Check HEAD's signature.
+
+        Raises:
+            IntegrityError: HEAD is not signed by exactly the cluster's key.
+        """
+        if located.head is None:
+            raise AssertionError("an unborn branch has nothing to trust")
+        commit = store.commit(located.head)
+        what = f"the newest commit {commit.oid} in {located.directory}"
+        if commit.signature is None:
+            if accept_commit != commit.oid:
+                raise IntegrityError(
+                    f"{what} is not signed",
+                    details=(f"expected: a signature by {gpg.key.fingerprint}",),
+                    resolution="look at who made this commit; if you trust all that is in it, run once with "
+                    f"K0SCTL_ACCEPT_COMMIT={commit.oid}",
+                )
+        else:
+            gpg.require_signed(commit.payload, commit.signature, what)
+        return cls(
+            located=located,
+            store=store,
+            gpg=gpg,
+            commit=commit,
+            unsigned=commit.signature is None,
+            cluster=cluster,
+            entries=store.tree(commit.tree),
+        )
+
+    def entry(self, path: str) -> Entry | None:
+        return next((entry for entry in self.entries if entry.path == path), None)
+
+    def backups(self) -> tuple[Stored, ...]:
+        """All backups in the commit, of any prefix, legacy and archived ones too, newest name first."""
+        return stored_in(self.entries)
+
+    def latest(self, prefix: str) -> Stored | None:
+        """The backup that the symlink ``latest`` names; None where there is no backup at all.
+
+        Raises:
+            NoUsableLatest: there are backups, but no usable ``latest``: never to be taken for "no backup".
+        """
+        backups = self.backups()
+        if not holds_backups(self.entries):
+            return None
+        link = self.entry(f"{prefix}_latest")
+        if link is None or link.mode != SYMLINK:
+            raise self._no_latest(f"there is no symlink {prefix}_latest", backups)
+        target = self.store.blob(link.oid).decode("utf-8", "replace")
+        found = [stored for stored in backups if stored.ciphertext.name == target and not stored.directory]
+        if not found:
+            raise self._no_latest(f"{prefix}_latest points to {target[:100]!a}, which is no backup here", backups)
+        return found[0]
+
+    def _no_latest(self, why: str, backups: tuple[Stored, ...]) -> NoUsableLatest:
+        names = ", ".join(stored.path for stored in backups[:3]) or "none"
+        return NoUsableLatest(
+            f"{self.located.directory} holds {len(backups)} backup(s) but no usable latest: {why}",
+            details=(f"newest by name: {names}",),
+            resolution=f"name one, such as K0SCTL_BACKUP={backups[0].path}, or take a new backup" if backups else _KEPT,
+        )
+
+    def choose(self, query: str, prefix: str) -> Stored | None:
+        """The backup a user asks for; ``latest`` is the usual answer, and may be None (`latest`).
+
+        Raises:
+            ConfigurationError: there is no such backup, or several.
+        """
+        if query == "latest":
+            return self.latest(prefix)
+        found = [stored for stored in self.backups() if matches(query, stored.stem, stored.directory)]
+        if len(found) == 1:
+            return found[0]
+        names = [stored.path for stored in found or self.backups()]
+        raise ConfigurationError(
+            f"{'no backup' if not found else f'{len(found)} backups'} named {query} in {self.located.directory}",
+            details=("there is: " + ", ".join(names[:5]) if names else "there is none at all",),
+            resolution="set K0SCTL_BACKUP to one of these names",
+        )
+
+    def manifest(self, stored: Stored, *, now: datetime) -> Manifest | None:
+        """The manifest of a backup, its signature and its claims checked; None for a legacy backup.
+
+        Raises:
+            IntegrityError: it is missing, not signed by the cluster's key, or tells of something else.
+        """
+        if stored.legacy:
+            return None
+        if stored.manifest is None or stored.signature is None:
+            raise IntegrityError(f"{stored.path} has no signed manifest", resolution=_KEPT)
+        document = self.store.blob(stored.manifest.oid)
+        what = f"the manifest {stored.manifest.path}"
+        self.gpg.require_signed(document, self.store.blob(stored.signature.oid), what)
+        manifest = Manifest.from_json(document, file_name=stored.manifest.name)
+        ours = self.located.branch
+        for claim, expected, found in (
+            ("cluster", self.cluster, manifest.cluster.name),
+            ("branch", ours, manifest.branch if ours is not None else None),
+            ("signer", self.gpg.key.fingerprint, manifest.signer),
+            ("ciphertext", stored.ciphertext.name, manifest.ciphertext.name),
+        ):
+            if found != expected and not (claim == "branch" and found is None):
+                raise IntegrityError(f"{what} is of another {claim}: {found}, not {expected}", resolution=_KEPT)
+        check_not_future(manifest.taken_at, now)
+        return manifest
+
+    def verify(
+        self,
+        stored: Stored,
+        private: Path,
+        *,
+        legacy_cipher: str,
+        now: datetime,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> Verified:
+        """Prove a stored backup and keep a private copy of its ciphertext in ``private``.
+
+        Raises:
+            IntegrityError: any link of the chain is missing or does not hold.
+        """
+        if stored.ciphertext.mode not in {"100644", "100755"}:
+            raise IntegrityError(f"{stored.ciphertext.path} is not a regular file in the commit", resolution=_KEPT)
+        manifest = self.manifest(stored, now=now)
+        copy = private / stored.ciphertext.name
+        try:
+            with copy.open("wb") as file:
+                copy.chmod(0o600)
+                digest = self.store.copy_blob(stored.ciphertext.oid, file, progress)
+        except OSError as error:
+            raise from_os_error(error, f"copying {stored.ciphertext.path}") from error
+        if manifest:
+            expected = manifest.ciphertext
+            if (digest.size, digest.sha256) != (expected.size, expected.sha256):
+                copy.unlink()
+                raise IntegrityError(
+                    f"{stored.ciphertext.path} is not what its signed manifest says",
+                    details=(f"expected {expected.size} bytes, sha256 {expected.sha256}",
+                             f"found    {digest.size} bytes, sha256 {digest.sha256}"),
+                    resolution=_KEPT,
+                )  # fmt: skip
+        return Verified(
+            stored=stored, manifest=manifest, ciphertext=copy, cipher=manifest.cipher if manifest else legacy_cipher
+        )
+
+    def known_uid(self, prefix: str, *, now: datetime) -> str | None:
+        """UID of the cluster these backups are of: latest's, else the newest accepted one before it that knows."""
+        stored = self.latest(prefix)
+        manifest = self.manifest(stored, now=now) if stored else None
+        if stored is None or manifest is None or manifest.cluster.uid:
+            return manifest.cluster.uid if manifest else None
+        for older in self.backups():
+            if older.directory == stored.directory and older.age_key < stored.age_key:
+                candidate = self.manifest(older, now=now)
+                if candidate and candidate.accepted and candidate.cluster.uid:
+                    return candidate.cluster.uid
+        return None
+
+    def password(self, directory: str = "") -> Secret:
+        """The password of the backups in ``directory``, from a ``secret.gpg`` that the cluster's key signed.
+
+        The original system did not sign it; where all backups are of its layout, HEAD's signature is the proof.
+
+        Raises:
+            IntegrityError: it is missing, damaged or not signed by us.
+            ConfigurationError: passphrase or key do not open it.
+        """
+        path = f"{directory}/{SEALED}" if directory else SEALED
+        entry = self.entry(path)
+        if entry is None or entry.mode == SYMLINK:
+            raise IntegrityError(f"{path} is missing in {self.located.directory}", resolution=_KEPT)
+        plaintext, signatures = self.gpg.decrypt(self.store.blob(entry.oid), path)
+        if signatures or not self._legacy_only(directory):
+            require_signer(signatures, self.gpg.key, path)
+        return usable_password(plaintext.decode("utf-8", "replace"))
+
+    def _legacy_only(self, directory: str) -> bool:
+        here = [stored for stored in self.backups() if stored.directory == directory]
+        return (
+            bool(here)
+            and all(stored.legacy for stored in here)
+            and not any(e.name.endswith(".asc") for e in self.entries)
+        )
