@@ -1,0 +1,207 @@
+"""Composition root and the one error boundary: one run from settings to report."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from handler import __version__
+from handler.commands.apply import apply
+from handler.commands.backup import backup
+from handler.commands.context import Context
+from handler.commands.init import init
+from handler.commands.restore import restore
+from handler.commands.version import version
+from handler.errors import HandlerError, from_os_error
+from handler.process import Children
+from handler.report.json_report import build_report, write_report
+from handler.report.outcome import Outcome
+from handler.report.reporter import Reporter
+from handler.report.sink import sink_for
+from handler.secret import Redactor
+from handler.settings.cli import Invocation, parse_arguments
+from handler.settings.help import help_text
+from handler.settings.model import Settings
+from handler.settings.table import SETTINGS
+from handler.watch import Watch
+from handler.workspace import Workspace, locked, private, write_atomic
+
+#: What each command does; it returns the sentence that the last line tells.
+COMMANDS: Final[dict[str, Callable[[Context], str]]] = {
+    "version": version,
+    "init": init,
+    "apply": apply,
+    "backup": backup,
+    "restore": restore,
+}
+
+
+@dataclass
+class Run:
+    """One run's own things, and where its log and report go."""
+
+    variables: Mapping[str, str]
+    cwd: Path
+    watch: Watch
+    children: Children
+    reporter: Reporter
+    started: datetime
+    command: str = "version"
+    log_dir: Path | None = None
+    log_suffix: str = "log"
+    context: Context | None = None
+    workspaces: list[Workspace] = field(default_factory=list)
+
+    @property
+    def stem(self) -> str:
+        return f"{self.started:%Y-%m-%dT%H-%M-%SZ}-{self.command}"
+
+
+def main(argv: Sequence[str], variables: Mapping[str, str], cwd: Path) -> int:
+    """Run one command; returns the exit code."""
+    workspaces: list[Workspace] = []
+
+    def wipe() -> None:
+        for workspace in workspaces:
+            workspace.wipe()
+
+    watch = Watch(last_moment=wipe)
+    watch.install()
+    redactor = Redactor()
+    redactor.learn(*(variables.get(setting.name, "") for setting in SETTINGS if setting.secret))
+    with Reporter([sink_for(sys.stderr, variables)], redactor) as reporter:
+        run = Run(
+            variables=variables, cwd=cwd, watch=watch, children=Children(watch), reporter=reporter,
+            started=datetime.now(UTC), workspaces=workspaces,
+        )  # fmt: skip
+        try:
+            invocation = parse_arguments(argv, variables)
+        except HandlerError as error:
+            return _end(run, Outcome.failed("k0sctl-handler", error))
+        if invocation.help:
+            sys.stdout.write(help_text())
+            return 0
+        return _end(run, _bounded(run, invocation))
+
+
+def _bounded(run: Run, invocation: Invocation) -> Outcome:
+    """The error boundary: whatever happens below becomes an outcome."""
+    run.command = invocation.command or run.variables.get("K0SCTL_CMD_NAME") or "version"
+    try:
+        what = _execute(run, invocation)
+        run.children.check()
+        return Outcome.succeeded(run.command, what)
+    except HandlerError as error:
+        return Outcome.failed(run.command, _first(run, error))
+    except OSError as error:
+        if error.errno is None:
+            return _bug(run, error)
+        return Outcome.failed(run.command, _first(run, from_os_error(error, "working")))
+    except Exception as error:  # noqa: BLE001  # this is the boundary
+        return _bug(run, error)
+
+
+def _first(run: Run, error: HandlerError) -> HandlerError:
+    """A signal stops children, whose failures are then its effect and not the cause."""
+    try:
+        run.children.check()
+    except HandlerError as interrupted:
+        return interrupted
+    return error
+
+
+def _bug(run: Run, error: Exception) -> Outcome:
+    for line in "".join(traceback.format_exception(error)).splitlines():
+        run.reporter.note(line)
+    return Outcome.crashed(run.command, error)
+
+
+def _execute(run: Run, invocation: Invocation) -> str:
+    settings, warnings = _settings(run, invocation)
+    run.command = settings.command.name
+    run.reporter.redactor.learn(*settings.secrets)
+    with contextlib.ExitStack() as stack:
+        if run.command != "version":
+            stack.enter_context(_log_directory(run, settings))
+        workspace = stack.enter_context(private(run.variables.get("TMPDIR") or "/tmp"))  # noqa: S108
+        run.workspaces.append(workspace)
+        context = Context(
+            settings=settings, invocation=invocation, reporter=run.reporter, children=run.children,
+            workspace=workspace, variables=run.variables, cwd=run.cwd,
+        )  # fmt: skip
+        stack.callback(run.watch.finish)  # children end before their places go
+        if run.command != "version":
+            stack.callback(_save_log, run, context)
+        for warning in warnings:
+            run.reporter.warn(warning)
+        run.reporter.fact("handler", __version__)
+        return COMMANDS[run.command](context)
+
+
+def _settings(run: Run, invocation: Invocation) -> tuple[Settings, tuple[str, ...]]:
+    """The settings; where they are wrong, the report still goes where it is looked for."""
+    try:
+        return Settings.from_env(run.variables, invocation.command, backup=invocation.name)
+    except HandlerError:
+        with contextlib.suppress(OSError):
+            directory = run.cwd / (run.variables.get("K0SCTL_DIR_LOG") or "auditlog")
+            directory.mkdir(parents=True, exist_ok=True)
+            run.log_dir = directory
+        raise
+
+
+@contextlib.contextmanager
+def _log_directory(run: Run, settings: Settings) -> Iterator[None]:
+    """Make the log directory and hold it: two runs in one place would mix up their repository and logs."""
+    directory = run.cwd / settings.log_dir
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with locked(directory):
+            run.log_suffix = settings.log_suffix
+            while (directory / f"{run.stem}.json").exists() or (directory / f"{run.stem}.{run.log_suffix}").exists():
+                run.started += timedelta(seconds=1)
+            run.log_dir = directory
+            yield
+    except OSError as error:
+        raise from_os_error(error, f"writing {settings.log_dir}") from error
+
+
+def _save_log(run: Run, context: Context) -> None:
+    """Save what k0sctl logged, masked; on every way out."""
+    if run.log_dir is None or not context.k0sctl_log.exists():
+        return
+    path = run.log_dir / f"{run.stem}.{run.log_suffix}"
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.writelines(run.reporter.redactor.mask(line) + "\n" for line in context.k0sctl.log())
+    except OSError as error:
+        run.reporter.warn(f"k0sctl's log could not be saved to {path}: {error.strerror}")
+
+
+def _end(run: Run, outcome: Outcome) -> int:
+    """Write the report and the last line; nothing here hides how the run ended."""
+    if run.log_dir is not None:
+        outcome = _reported(run, run.log_dir, outcome)
+    run.reporter.finish(outcome)
+    run.watch.finish()
+    return outcome.exit_code
+
+
+def _reported(run: Run, log_dir: Path, outcome: Outcome) -> Outcome:
+    path = log_dir / f"{run.stem}.json"
+    shown = path.relative_to(run.cwd) if path.is_relative_to(run.cwd) else path
+    told = replace(outcome, report=str(shown))
+    versions = {"handler": __version__, "python": sys.version.split(maxsplit=1)[0]}
+    report = build_report(run.reporter, told, started=run.started, finished=datetime.now(UTC), versions=versions)
+    try:
+        write_report(path, report, write_atomic)
+    except OSError as error:
+        run.reporter.warn(f"the report could not be written to {shown}: {error.strerror}")
+        return outcome
+    return told

@@ -1,0 +1,1 @@
+"""One story a command, in the words of the domain."""

@@ -1,0 +1,106 @@
+"""What every command has at hand: settings, reporter, private places, and the tools, each made when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from handler.process import Children
+from handler.report.reporter import Reporter
+from handler.settings.cli import Invocation
+from handler.settings.model import Settings
+from handler.tools.git import Git
+from handler.tools.gpg import Gpg
+from handler.tools.k0sctl import K0sctl
+from handler.tools.openssl import OpenSSL
+from handler.tools.ssh import Ssh
+from handler.workspace import Workspace
+
+#: What children get of the operator's environment: how to find programs and the way out, nothing else.
+_PASSED_ON: Final = (
+    "PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+_DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One run.
+
+    Attributes:
+        variables: the snapshot of the environment; the configuration may name any of it.
+        cwd: the working directory.
+    """
+
+    settings: Settings
+    invocation: Invocation
+    reporter: Reporter
+    children: Children
+    workspace: Workspace
+    variables: Mapping[str, str]
+    cwd: Path
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def progress(self, done: int, total: int | None = None) -> None:
+        """Told by whoever moves bytes: shows how far it is, and ends the run when a signal has come."""
+        self.children.check()
+        self.reporter.progress(done, total)
+
+    @cached_property
+    def child_env(self) -> dict[str, str]:
+        """The whole environment of a child; composed, never a copy."""
+        passed_on = {name: self.variables[name] for name in _PASSED_ON if self.variables.get(name)}
+        return {
+            "PATH": _DEFAULT_PATH,
+            **passed_on,
+            "HOME": str(self.workspace.home),
+            "TMPDIR": str(self.workspace.bulk),
+            "LC_ALL": "C.UTF-8",
+            "TERM": "dumb",
+            "NO_COLOR": "1",
+        }
+
+    @cached_property
+    def openssl(self) -> OpenSSL:
+        return OpenSSL(self.children, self.child_env)
+
+    @cached_property
+    def git(self) -> Git:
+        private = self.workspace.bulk / "git"
+        private.mkdir(mode=0o700)
+        return Git(self.children, self.child_env, private)
+
+    @cached_property
+    def gpg(self) -> Gpg:
+        return Gpg(self.children, self.child_env, self.workspace.gnupg, self.settings.passphrase)
+
+    @cached_property
+    def ssh(self) -> Ssh:
+        return Ssh(self.children, self.child_env, self.workspace.ssh)
+
+    @cached_property
+    def k0sctl(self) -> K0sctl:
+        return K0sctl(
+            self.children,
+            self.k0sctl_env,
+            self.k0sctl_log,
+            self.cwd,
+            disable_telemetry=self.settings.disable_telemetry,
+        )
+
+    @property
+    def k0sctl_env(self) -> dict[str, str]:
+        agent = self.variables.get("SSH_AUTH_SOCK", "") if self.settings.ssh_key is None else ""
+        return {**self.child_env, **({"SSH_AUTH_SOCK": agent} if agent else {})}
+
+    @property
+    def k0sctl_log(self) -> Path:
+        path = self.settings.log_path
+        return self.workspace.home / path.removeprefix("~/") if path.startswith("~/") else self.cwd / path

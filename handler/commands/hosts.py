@@ -1,0 +1,212 @@
+"""Before and around k0sctl: the configuration, the keys, the hosts' doors and host keys, and the run itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from handler.causes import leftovers
+from handler.cluster import ClusterConfig, read
+from handler.commands.context import Context
+from handler.derive import derived
+from handler.doors import Answer, Door, knock
+from handler.errors import ConfigurationError, IntegrityError, ToolFailed, from_os_error
+from handler.evidence import Evidence
+from handler.hosts import Host
+from handler.logfmt import phase_of
+from handler.settings.model import BackupHosts
+from handler.tools.hostkeys import PinCheck, PinState, known_hosts_name
+from handler.tools.k0sctl import Run
+from handler.verdict import Identity, identity
+from handler.workspace import write_private
+
+#: The probe only reads; a cluster that does not answer in this time is unclear.
+_PROBE_AT_MOST: Final = timedelta(minutes=2)
+
+
+def read_config(ctx: Context) -> ClusterConfig:
+    """The configuration as k0sctl will read it; its secrets become known to the redactor."""
+    path = ctx.settings.config_path
+    with ctx.reporter.step(f"read {path}") as step:
+        config = read(config_text(ctx), name=str(path), variables=ctx.variables, home=str(ctx.workspace.home))
+        step.note(f"{len(config.hosts)} host(s), {len(config.controllers)} of them controller(s)")
+    ctx.reporter.redactor.learn(*config.secrets)
+    if config.k0s_version is None:
+        ctx.reporter.warn(f"{path} does not pin spec.k0s.version: every command then needs the internet")
+    for host in config.hosts:
+        for weakness in host.weakening:
+            ctx.reporter.warn(f"{host.label}: {weakness}")
+    return config
+
+
+def config_text(ctx: Context) -> str:
+    path = ctx.cwd / ctx.settings.config_path
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"there is no {ctx.settings.config_path}",
+            resolution="put k0sctl's configuration there, or set K0SCTL_CFG_PATH",
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{ctx.settings.config_path} is not UTF-8 text") from None
+    except OSError as error:
+        raise from_os_error(error, f"reading {ctx.settings.config_path}") from error
+
+
+def prepare_ssh(ctx: Context) -> None:
+    """Lay the private key where k0sctl looks for it."""
+    if ctx.settings.ssh_key is not None:
+        ctx.ssh.use_key(ctx.settings.ssh_key, ctx.settings.ssh_key_name)
+        return
+    home = ctx.variables.get("HOME", "")
+    copied = ctx.ssh.copy_keys(Path(home) / ".ssh") if home else []
+    if copied:
+        ctx.reporter.note(f"K0SCTL_SSH_KEY is not set: using {', '.join(copied)} of {home}/.ssh")
+    elif not ctx.variables.get("SSH_AUTH_SOCK"):
+        ctx.reporter.warn("K0SCTL_SSH_KEY is not set, and there is no key in ~/.ssh and no SSH agent")
+
+
+def open_doors(ctx: Context, hosts: Collection[Host], *, required: bool = True) -> tuple[Host, ...]:
+    """Try the SSH doors of all hosts that can be reached directly; returns those that stay closed.
+
+    Raises:
+        ToolFailed: one stays closed, and all are ``required``.
+    """
+    doors = {host: Door(host.address, host.port) for host in hosts if host.reachable_directly}
+    if not doors:
+        return ()
+    with ctx.reporter.step(f"try {len(doors)} SSH door(s)") as step:
+        answers = knock(list(doors.values()), wait=ctx.settings.ssh_wait.total_seconds(), check=ctx.children.check)
+        closed = {host: answers[door] for host, door in doors.items() if not answers[door].open}
+        step.note(f"{len(doors) - len(closed)} open")
+        if closed and (required or len(closed) == len(doors)):
+            raise _closed(closed, ctx.settings.ssh_wait)
+    for host, answer in closed.items():
+        ctx.reporter.warn(f"{host.label}: SSH door closed ({answer.problem}); left out")
+    return tuple(closed)
+
+
+def _closed(closed: dict[Host, Answer], wait: timedelta) -> ToolFailed:
+    names = ", ".join(host.label for host in closed)
+    return ToolFailed(
+        f"the SSH door stays closed: {names}",
+        details=[f"{host.label}: {answer.problem}" for host, answer in closed.items()],
+        resolution="check host, network and address; K0SCTL_SSH_WAIT is how long it is tried "
+        f"({wait.total_seconds():g} s)",
+    )
+
+
+def check_host_keys(ctx: Context, hosts: Collection[Host]) -> None:
+    """Pin the hosts' keys for k0sctl, and compare them with what the hosts show now.
+
+    Raises:
+        IntegrityError: a host shows another key than the pinned one, or none is pinned for it.
+    """
+    doors = [Door(host.address, host.port) for host in hosts if host.reachable_directly]
+    pinned = _pinned(ctx)
+    with ctx.reporter.step("check host keys") as step:
+        shown = ctx.ssh.scan(doors) if doors else {}
+        if pinned is None:
+            lines = [
+                key.line(known_hosts_name(door.address, door.port)) for door, keys in shown.items() for key in keys
+            ]
+            if lines:
+                ctx.ssh.pin("\n".join(lines))
+            _tell_unpinned(ctx, lines)
+            return
+        ctx.ssh.pin(pinned)
+        checks = ctx.ssh.check(shown)
+        step.note(f"{sum(check.state is PinState.FITS for check in checks)} as pinned")
+    wrong = [check for check in checks if check.state not in {PinState.FITS, PinState.UNCHECKED}]
+    if wrong:
+        raise _wrong_host_keys(ctx, wrong)
+
+
+def _pinned(ctx: Context) -> str | None:
+    if ctx.settings.known_hosts is not None:
+        return ctx.settings.known_hosts
+    path = pins_path(ctx)
+    try:
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    except OSError as error:
+        raise from_os_error(error, f"reading {path}") from error
+
+
+def pins_path(ctx: Context) -> Path:
+    return ctx.cwd / ctx.settings.config_path.parent / "known_hosts"
+
+
+def _tell_unpinned(ctx: Context, lines: list[str]) -> None:
+    path = ctx.settings.config_path.parent / "known_hosts"
+    ctx.reporter.warn(
+        f"UNPINNED: no host keys are pinned, so whoever answers is believed. Compare these keys with the hosts' own, "
+        f"then put the lines into {path} or K0SCTL_KNOWN_HOSTS:"
+    )
+    for line in lines:
+        ctx.reporter.note(line)
+
+
+def _wrong_host_keys(ctx: Context, wrong: list[PinCheck]) -> IntegrityError:
+    details = []
+    for check in wrong:
+        pinned = ", ".join(f"{key.kind} {key.fingerprint}" for key in check.pinned) or "none"
+        shown = f"{check.shown.kind} {check.shown.fingerprint}" if check.shown else "none"
+        details.append(f"{check.name}: shown {shown}; pinned {pinned}")
+        if check.shown:
+            details.append(f"  to accept it: {check.shown.line(check.name)}")
+    changed = any(check.state is PinState.CHANGED for check in wrong)
+    names = ", ".join(check.name for check in wrong)
+    path = ctx.settings.config_path.parent / "known_hosts"
+    return IntegrityError(
+        f"{'another host key than the pinned one' if changed else 'no fitting host key is pinned'}: {names}",
+        details=details,
+        resolution="ask the host itself (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub); only if it shows the same "
+        f"fingerprint, replace its line in {path} or K0SCTL_KNOWN_HOSTS by the one above",
+    )
+
+
+def run_k0sctl(ctx: Context, name: str, run: Run) -> Evidence:
+    """One run of k0sctl as one step, its phases told as they happen."""
+
+    def on_line(line: str) -> None:
+        if phase := phase_of(line):
+            ctx.reporter.phase(phase)
+
+    with ctx.reporter.step(name) as step:
+        evidence = ctx.k0sctl.run(run, on_line)
+        step.note("killed at its time limit" if evidence.exit_code is None else f"exit {evidence.exit_code}")
+    ctx.reporter.fact(f"k0sctl {run.action}", evidence.as_report())
+    for line in leftovers(evidence):
+        ctx.reporter.warn(f"left on a host, remove it: {line}")
+    return evidence
+
+
+def controllers_config(ctx: Context, config: ClusterConfig, left_out: Collection[Host], *, hooks: str | None) -> Path:
+    """Write the derived configuration, for a run through the controllers only.
+
+    With K0SCTL_BACKUP_HOSTS=all it is the original, untouched.
+    """
+    if ctx.settings.backup_hosts is BackupHosts.ALL:
+        return ctx.cwd / ctx.settings.config_path
+    gone = {host.index for host in left_out}
+    text = derived(config.text, keep=lambda host: host.index not in gone, hooks=hooks, base_dir=str(ctx.cwd))
+    path = ctx.workspace.secrets / "derived.yaml"
+    path.unlink(missing_ok=True)
+    return write_private(path, text)
+
+
+def probe(ctx: Context, config: ClusterConfig) -> Identity:
+    """The identity probe: which cluster runs there, told by a dry run of a backup, which changes nothing."""
+    run = Run(
+        action="backup",
+        config=controllers_config(ctx, config, (), hooks=None),
+        timeout=min(_PROBE_AT_MOST, ctx.settings.timeout),
+        variables=config.environment if ctx.settings.backup_hosts is BackupHosts.ALL else {},
+        arguments=("--dry-run", "--output", str(ctx.workspace.bulk / "probe.tar.gz")),
+    )
+    found = identity(run_k0sctl(ctx, "ask who runs there", run))
+    ctx.reporter.fact("identity", {"state": found.state.name.lower(), "uid": found.uid, "reason": found.reason})
+    return found

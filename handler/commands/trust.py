@@ -1,0 +1,126 @@
+"""Opening the repository: the cluster's key, its name, and a commit that it signed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from handler.commands.context import Context
+from handler.errors import ConfigurationError
+from handler.opening import Opened, find
+from handler.repository import Repository
+from handler.settings.model import Settings
+from handler.tools.git import Located
+from handler.tools.gitstore import Identity, Store
+from handler.tools.keyring import Key, UserId
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The keys of a run: ``identity`` is the cluster's name and the signer, ``recovery`` who may read besides."""
+
+    identity: Identity
+    recovery: tuple[Key, ...]
+
+    @property
+    def cluster(self) -> str:
+        return self.identity.name
+
+
+def import_keys(ctx: Context) -> Keys:
+    """Import the key pair and the recovery keys, and settle the cluster's name."""
+    settings = ctx.settings
+    if settings.gpg_key is None:
+        raise ConfigurationError(
+            "there is a backup repository, and K0SCTL_GPG_KEY is not set",
+            resolution="set K0SCTL_GPG_KEY or K0SCTL_GPG_KEY_FILE; or K0SCTL_RESTORE=never to leave the backups alone",
+        )
+    with ctx.reporter.step("import the GPG key") as step:
+        key = ctx.gpg.import_cluster_key(settings.gpg_key)
+        recovery = ctx.gpg.import_recovery_keys(settings.recovery_keys) if settings.recovery_keys else ()
+        identity = identify(key, settings)
+        step.note(f"{identity.name} <{identity.mail}> {key.fingerprint}")
+    ctx.reporter.fact("cluster", identity.name)
+    ctx.reporter.fact("signer", identity.fingerprint)
+    return Keys(identity=identity, recovery=recovery)
+
+
+def identify(key: Key, settings: Settings) -> Identity:
+    """The cluster's name: the settings', which must be those of a valid uid of the key without a comment.
+
+    Raises:
+        ConfigurationError: no uid fits.
+    """
+    usable = [uid for uid in key.user_ids if uid.valid and not uid.comment and uid.name]
+    wanted_name, wanted_mail = settings.cluster_name, settings.cluster_mail
+    fitting = [uid for uid in usable if wanted_name in {None, uid.name} and wanted_mail in {None, uid.mail}]
+    if not fitting:
+        raise ConfigurationError(
+            _no_uid(wanted_name, wanted_mail),
+            details=tuple(f"the key has: {_described(uid)}" for uid in key.user_ids),
+            resolution="set K0SCTL_CLUSTER_NAME and K0SCTL_CLUSTER_MAIL to Name and Mail of the key's uid, "
+            f"or add one: gpg --quick-add-uid {key.fingerprint} 'NAME <MAIL>'",
+        )
+    return Identity(name=fitting[0].name, mail=fitting[0].mail, fingerprint=key.fingerprint)
+
+
+def _no_uid(name: str | None, mail: str | None) -> str:
+    if name is None and mail is None:
+        return "the GPG key has no valid uid with a Name and without a Comment"
+    wanted = " and ".join(
+        f"{variable}={value!r}"
+        for variable, value in (("K0SCTL_CLUSTER_NAME", name), ("K0SCTL_CLUSTER_MAIL", mail))
+        if value is not None
+    )
+    return f"{wanted} fits no valid uid of the GPG key without a Comment"
+
+
+def _described(uid: UserId) -> str:
+    reason = "revoked or expired" if not uid.valid else "has a Comment" if uid.comment else ""
+    return f"{uid}{f' ({reason})' if reason else ''}"
+
+
+def find_repository(ctx: Context) -> Opened:
+    return find(ctx.git, restore=_absolute(ctx, ctx.settings.restore_dir), backup=backup_directory(ctx))
+
+
+def backup_directory(ctx: Context) -> Path:
+    return _absolute(ctx, ctx.settings.backup_dir)
+
+
+def _absolute(ctx: Context, path: Path) -> Path:
+    return ctx.cwd / path
+
+
+def verify_head(ctx: Context, located: Located, keys: Keys) -> Repository:
+    """Check the signature of the newest commit; nothing of it is used before."""
+    with ctx.reporter.step("verify the newest commit") as step:
+        repository = Repository.trust(
+            located, Store(ctx.git, located), ctx.gpg, cluster=keys.cluster, accept_commit=ctx.settings.accept_commit
+        )
+        step.note(f"{repository.commit.oid[:12]}, {len(repository.backups())} backup(s)")
+    if repository.unsigned:
+        ctx.reporter.warn(
+            f"the newest commit {repository.commit.oid} is not signed: it is trusted for this run because "
+            "K0SCTL_ACCEPT_COMMIT names it"
+        )
+        ctx.reporter.fact("accepted_commit", repository.commit.oid)
+    elif ctx.settings.accept_commit:
+        ctx.reporter.note("K0SCTL_ACCEPT_COMMIT is not needed any more: the newest commit is signed")
+    ctx.reporter.fact("commit", repository.commit.oid)
+    return repository
+
+
+def require_repository(ctx: Context, opened: Opened) -> Located:
+    """The repository to read.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if opened.source is None or opened.source.head is None:
+        places = f"{ctx.settings.restore_dir} or {ctx.settings.backup_dir}"
+        raise ConfigurationError(
+            f"there is no backup repository with a commit in {places}",
+            resolution="clone it there, or make one: k0sctl-handler init",
+        )
+    return opened.source
