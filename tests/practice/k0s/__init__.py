@@ -1,0 +1,1 @@
+"""Stand-ins for k0s and systemctl, as they run on a practice host."""
