@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import assert_never
 
 from handler.report import events
@@ -13,11 +14,21 @@ _INDENT = "    "
 
 
 class PlainSink:
-    """Writes a line when a step starts and one when it ends: the last line of a hanging run tells where it hangs."""
+    """A line for each step when it ends; one that takes longer, or has more to tell, also gets a line before that.
 
-    def __init__(self, stream: SafeStream) -> None:
+    So a log stays short, and the last line of a hanging run still tells where it hangs.
+
+    Args:
+        patience: seconds after which a running step is named.
+    """
+
+    def __init__(self, stream: SafeStream, patience: float = 1.0) -> None:
         self._stream = stream
-        self._depth = 0
+        self._patience = patience
+        self._running: list[str] = []
+        self._announced = 0
+        self._timer: threading.Timer | None = None
+        self._lock = threading.RLock()
 
     def preview(self, event: events.Event) -> None:
         """A log cannot take a line back: nothing."""
@@ -29,31 +40,58 @@ class PlainSink:
         """Nothing is simpler."""
 
     def close(self) -> None:
-        self._stream.flush()
+        with self._lock:
+            self._forget_timer()
+            self._stream.flush()
 
     def handle(self, event: events.Event) -> None:
+        with self._lock:
+            self._handle(event)
+
+    def _handle(self, event: events.Event) -> None:
         match event:
             case events.StepStarted(name=name):
-                self._write(f"{name} ...")
-                self._depth += 1
+                self._announce()
+                self._running.append(name)
+                self._timer = threading.Timer(self._patience, self._announce)
+                self._timer.daemon = True
+                self._timer.start()
             case events.StepFinished() | events.StepFailed():
-                self._depth = max(self._depth - 1, 0)
+                self._forget_timer()
+                del self._running[-1:]
+                self._announced = min(self._announced, len(self._running))
                 self._write(ended_text(event))
             case events.Progress():
                 pass
             case events.Finished(outcome=outcome):
-                self._depth = 0
+                self._forget_timer()
+                self._running.clear()
                 for line in closing_lines(outcome):
                     self._write(line)
             case events.Headline(text=text):
                 self._write(text, depth=0)
             case events.Phase() | events.Output() | events.Note() | events.Warning_():
+                self._announce()
                 self._write(told_text(event))
             case _:
                 assert_never(event)
 
+    def _announce(self) -> None:
+        """Name the running steps; called by the timer's thread too."""
+        with self._lock:
+            self._forget_timer()
+            for depth, name in enumerate(self._running):
+                if depth >= self._announced:
+                    self._write(f"{name} ...", depth=depth)
+            self._announced = len(self._running)
+
+    def _forget_timer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
     def _write(self, text: str, *, depth: int | None = None) -> None:
-        indent = _INDENT * (self._depth if depth is None else depth)
+        indent = _INDENT * (len(self._running) if depth is None else depth)
         self._stream.write("".join(f"{indent}{line}".rstrip() + "\n" for line in lines(text)))
         self._stream.flush()
 
