@@ -91,4 +91,7 @@ class Redactor:
         self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def mask(self, text: str) -> str:
-        return self._pattern.sub(MASK, text) if self._pattern else text
+        # A search for each form is far faster than one for all of them, and nearly every text holds none.
+        if self._pattern is None or not any(form in text for form in self._known):
+            return text
+        return self._pattern.sub(MASK, text)
