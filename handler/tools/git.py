@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from handler.errors import HandlerError, IntegrityError, ToolFailed, ToolMissing, disk_full
+from handler.errors import Conflict, HandlerError, IntegrityError, ToolFailed, ToolMissing, disk_full
 from handler.process import CHUNK, Children
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _SAFE: Final = (
     "core.attributesFile=/dev/null",
     "core.compression=0",
     "core.bigFileThreshold=1m",
+    "core.commitGraph=false",  # it may claim other parents than the commits themselves
     # git maps packs into memory by the gigabyte otherwise, and a backup is one object of one pack
     "core.packedGitWindowSize=4m",
     "core.packedGitLimit=16m",
@@ -40,7 +41,9 @@ _SAFE: Final = (
     "advice.detachedHead=false",
     "init.defaultBranch=backup",
 )
-_USER_INFO: Final = re.compile(r"^([a-z+]+://)[^/@]*@", re.IGNORECASE)
+_USER_INFO: Final = re.compile(r"^(?P<scheme>[a-z+]+://)(?P<user>[^/:]*)(?P<password>:[^/]*)?@", re.IGNORECASE)
+#: Files that git makes while it changes what we change (gitrepository-layout(5)).
+_LOCKS: Final = ("HEAD.lock", "index.lock", "shallow.lock", "packed-refs.lock")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,8 @@ class Located:
         branch: HEAD's branch; else the clone's single refspec; else the only remote ref at HEAD; else None.
         origin: URL of its remote ``origin`` without credentials.
         shallow: ids of commits whose parents are not here.
+        shallow_file: where git keeps them.
+        object_format: the hash function of its ids.
     """
 
     directory: Path
@@ -64,6 +69,19 @@ class Located:
     branch: str | None
     origin: str | None
     shallow: tuple[str, ...]
+    shallow_file: Path
+    object_format: str
+
+    @property
+    def shown(self) -> str:
+        """The directory as a user would type it."""
+        return shown(self.directory)
+
+
+def shown(directory: Path) -> str:
+    """A path relative to the working directory where it lies in it, as the settings write it."""
+    here = Path.cwd()
+    return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
 
 
 class Git:
@@ -91,10 +109,9 @@ class Git:
             "GIT_ALLOW_PROTOCOL": _NO_TRANSPORT,
         }
 
-    def new_private_directory(self, oid: str) -> Path:
-        """An empty bare git directory of our own, for objects with ids like ``oid``."""
+    def new_private_directory(self, object_format: str) -> Path:
+        """An empty bare git directory of our own."""
         path = self._private / f"git{sum(1 for _ in self._private.iterdir())}"
-        object_format = "sha256" if len(oid) == 64 else "sha1"  # noqa: PLR2004
         self.run("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}", "--", str(path))
         return path
 
@@ -163,12 +180,13 @@ class Git:
             git_dir = Path(self.text("rev-parse", "--absolute-git-dir", env=env))
             objects = Path(self.text("rev-parse", "--path-format=absolute", "--git-path", "objects", env=env))
             shallow = Path(self.text("rev-parse", "--path-format=absolute", "--git-path", "shallow", env=env))
+            object_format = self.text("rev-parse", "--show-object-format", env=env)
             head = self.text("rev-parse", "--quiet", "--verify", "HEAD", env=env, ok=(0, 1)) or None
             branch = self._branch(head, env)
             origin = self.text("config", "--local", "--get", "remote.origin.url", env=env, ok=(0, 1)) or None
         except ToolFailed as error:
             raise IntegrityError(
-                f"{directory} is a git repository that git cannot read", details=(error.message, *error.details)
+                f"{shown(directory)} is a git repository that git cannot read", details=(error.message, *error.details)
             ) from error
         return Located(
             directory=directory,
@@ -176,8 +194,10 @@ class Git:
             objects=objects,
             head=head,
             branch=branch,
-            origin=_USER_INFO.sub(r"\1", origin) if origin else None,
+            origin=without_credentials(origin) if origin else None,
             shallow=tuple(shallow.read_text().split()) if shallow.exists() else (),
+            shallow_file=shallow,
+            object_format=object_format,
         )
 
     def _branch(self, head: str | None, env: Mapping[str, str]) -> str | None:
@@ -196,9 +216,23 @@ class Git:
         return names.pop() if len(names) == 1 else None
 
     def advance(self, located: Located, new: str, message: str) -> None:
-        """Move HEAD, and its branch, from where it was found to ``new``: the moment from which a commit exists."""
+        """Move HEAD, and its branch, from where it was found to ``new``: the moment from which a commit exists.
+
+        Raises:
+            Conflict: somebody else moved it, or holds git's lock on it.
+        """
         old = located.head or "0" * len(new)
-        self.run("update-ref", "-m", message, "HEAD", new, old, env={"GIT_DIR": str(located.git_dir)})
+        args = ("update-ref", "-m", message, "HEAD", new, old)
+        status, _, err = self.attempt(*args, env={"GIT_DIR": str(located.git_dir)})
+        if status and ("cannot lock ref" in err or "Unable to create" in err):
+            raise Conflict(
+                f"the branch in {located.shown} cannot be moved to the new commit",
+                details=tuple(err.splitlines()[:3]),
+                resolution=f"see that no other git works there, then remove what it left: "
+                f"find {located.git_dir} -name '*.lock'; and run again",
+            )
+        if status:
+            raise self._failed(args, status, err)
 
     def _git(self, cwd: Path | None) -> GitPython:
         from git.cmd import Git as GitPython  # noqa: PLC0415  # start-up time
@@ -208,6 +242,28 @@ class Git:
     @staticmethod
     def _failed(args: Sequence[str], status: int, stderr: str) -> HandlerError:
         lines = tuple(line for line in stderr.splitlines() if line.strip())[-5:]
+        name = next((word for word in args if not word.startswith("-") and "=" not in word), "")
         if "No space left on device" in stderr or "disk quota" in stderr.lower():
-            return disk_full(f"git was writing ({args[0]})", lines)
-        return ToolFailed(f"git {args[0]} failed (exit {status})", details=lines)
+            return disk_full(f"git was writing ({name})", lines)
+        return ToolFailed(f"git {name} failed (exit {status})", details=lines)
+
+
+def require_unlocked(located: Located) -> None:
+    """Refuse a repository in which git works, or was killed while it did.
+
+    Raises:
+        Conflict: there is a lock file.
+    """
+    for name in (*_LOCKS, f"refs/heads/{located.branch}.lock"):
+        if (located.git_dir / name).exists():
+            raise Conflict(
+                f"{located.git_dir / name} exists: another git works in {located.shown}, or was killed there",
+                resolution=f"if no git runs there any more: rm {located.git_dir / name}",
+            )
+
+
+def without_credentials(url: str) -> str:
+    """A URL without what opens it: over SSH the name is the account, elsewhere it may be a token."""
+    return _USER_INFO.sub(
+        lambda found: found["scheme"] + (f"{found['user']}@" if "ssh" in found["scheme"].lower() else ""), url
+    )
