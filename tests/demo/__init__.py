@@ -1,0 +1,1 @@
+"""The demo: a cluster's life, typed line by line."""
