@@ -6,6 +6,7 @@ python-gnupg never raises for a bad result, so every call here looks at gpg's ow
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 from handler.errors import ConfigurationError, HandlerError, IntegrityError, ToolFailed, ToolMissing
 from handler.process import Children
 from handler.secret import Secret
+from handler.tools.armor import bare_message, bare_signature
 from handler.tools.keyring import Key, parse_keys
-from handler.tools.signature import Signature, parse_signatures, require_signer
+from handler.tools.signature import Signature, parse_signatures, require_signer, status_keywords
 from handler.workspace import write_private
 
 if TYPE_CHECKING:
@@ -24,6 +26,13 @@ _OPTIONS: Final = ["--pinentry-mode", "loopback", "--no-auto-key-locate", "--no-
 #: The agent re-protects an imported key with a calibrated S2K, which takes seconds, in a home that lives for minutes;
 #: and it must not forget the passphrase during a long k0sctl run.
 _AGENT_CONF: Final = "s2k-count 65536\ndefault-cache-ttl 86400\nmax-cache-ttl 86400\n"
+
+
+#: gpg's error code 11, GPG_ERR_BAD_PASSPHRASE, whatever part of it reports it (gpg-error.h); 2.4 also reports a
+#: missing key in this way, with another code.
+_WRONG_PASSPHRASE: Final = re.compile(
+    r"^gpg: .*: Bad passphrase$|^\[GNUPG:\] ERROR \S+ (?:67108875|11)\b", re.MULTILINE
+)
 
 
 class Gpg:
@@ -118,6 +127,11 @@ class Gpg:
         before = {key.fingerprint for key in parse_keys(self._listing(secret=False))}
         self._gnupg.import_keys(armor)
         self._children.check()
+        if len(parse_keys(self._listing(secret=True))) > 1:
+            raise ConfigurationError(
+                "K0SCTL_GPG_RECOVERY holds a private key: only public keys belong there",
+                resolution="give the public part, and keep the private one offline: gpg --armor --export FINGERPRINT",
+            )
         keys = [key for key in parse_keys(self._listing(secret=False)) if key.fingerprint not in before]
         if not keys:
             raise ConfigurationError(
@@ -152,11 +166,16 @@ class Gpg:
         self._children.check()
         file = self._home / "detached.sig"
         file.unlink(missing_ok=True)
-        write_private(file, signature)
+        write_private(file, bare_signature(signature, what))
         outcome = self._gnupg.verify_data(str(file), data)
         file.unlink()
         self._children.check()
-        return require_signer(parse_signatures(str(outcome.stderr)), self.key, what)
+        signer = require_signer(parse_signatures(str(outcome.stderr)), self.key, what)
+        if outcome.returncode != 0:
+            raise IntegrityError(
+                f"{what} is not signed: gpg refuses its signature", details=_reasons(str(outcome.stderr))
+            )
+        return signer
 
     def encrypt(self, data: bytes, recipients: Sequence[Key]) -> bytes:
         """Encrypt to the cluster's key and ``recipients``, signed by the cluster's key, armored."""
@@ -178,22 +197,25 @@ class Gpg:
             IntegrityError: the data is damaged.
         """
         self._children.check()
-        outcome = self._gnupg.decrypt(data, passphrase=self._passphrase, extra_args=["--max-output", "65536"])
+        packets = bare_message(data, what)
+        outcome = self._gnupg.decrypt(packets, passphrase=self._passphrase, extra_args=["--max-output", "65536"])
         self._children.check()
         stderr = str(outcome.stderr)
-        # A missing public key of a signer makes gpg exit 2 although the plaintext is whole (DECRYPTION_OKAY).
-        whole = "[GNUPG:] DECRYPTION_OKAY" in stderr and "[GNUPG:] GOODMDC" in stderr
-        if not whole or "[GNUPG:] DECRYPTION_FAILED" in stderr:
+        keywords = status_keywords(stderr)
+        whole = {"DECRYPTION_OKAY", "GOODMDC"} <= keywords and "DECRYPTION_FAILED" not in keywords
+        signatures = parse_signatures(stderr)
+        # A signature by an unknown key makes gpg exit 2 although the plaintext is whole: the caller tells that better.
+        if not whole or (outcome.returncode != 0 and not any(signature.problem for signature in signatures)):
             raise self._cannot_open(what, stderr)
-        return bytes(outcome.data), parse_signatures(stderr)
+        return bytes(outcome.data), signatures
 
-    def recipients(self, data: bytes) -> frozenset[str]:
+    def recipients(self, data: bytes, what: str) -> frozenset[str]:
         """Primary fingerprints that can open a message; an id that no key here has is returned as it is."""
         self._children.check()
         owners = {
             subkey.key_id: key.fingerprint for key in parse_keys(self._listing(secret=False)) for subkey in key.subkeys
         }
-        ids = self._gnupg.get_recipients(data)
+        ids = self._gnupg.get_recipients(bare_message(data, what))
         self._children.check()
         return frozenset(owners.get(key_id, key_id) for key_id in ids)
 
@@ -202,7 +224,7 @@ class Gpg:
         return bytes(self._gnupg.list_keys(secret).data).decode("utf-8", "replace")
 
     def _cannot_open(self, what: str, stderr: str) -> HandlerError:
-        if "[GNUPG:] NO_SECKEY" in stderr and "pkdecrypt_failed" not in stderr:
+        if "NO_SECKEY" in status_keywords(stderr) and not _WRONG_PASSPHRASE.search(stderr):
             return ConfigurationError(
                 f"the key in K0SCTL_GPG_KEY cannot open {what}: it was encrypted to other keys",
                 details=tuple(line for line in stderr.splitlines() if "ENC_TO" in line),
@@ -220,7 +242,7 @@ class Gpg:
                 "the GPG key has a passphrase, and K0SCTL_GPG_PASSPHRASE is not set",
                 resolution="set K0SCTL_GPG_PASSPHRASE or K0SCTL_GPG_PASSPHRASE_FILE",
             )
-        if any(sign in stderr for sign in ("BAD_PASSPHRASE", "Bad passphrase", "_failed 67108875", "_failed 11")):
+        if "BAD_PASSPHRASE" in stderr or _WRONG_PASSPHRASE.search(stderr):
             return ConfigurationError(
                 "the passphrase in K0SCTL_GPG_PASSPHRASE is wrong for the key in K0SCTL_GPG_KEY",
                 resolution="set the passphrase that belongs to this key",

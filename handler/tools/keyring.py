@@ -113,7 +113,9 @@ def parse_keys(listing: str) -> tuple[Key, ...]:
                 subkeys.append(_subkey(record, fields[9]))
                 record = []
             case "uid":
-                user_ids.append(parse_user_id(_unescape(fields[9]), valid=fields[1] not in {"r", "e", "i"}))
+                # with the key all its user ids expire; which of them was revoked before is still told
+                unusable = {"r", "i"} if subkeys and subkeys[0].validity == "e" else {"r", "e", "i"}
+                user_ids.append(parse_user_id(_unescape(fields[9]), valid=fields[1] not in unusable))
             case _:
                 pass
     finish()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from handler.errors import IntegrityError
 from handler.tools.keyring import Key
 
-_PROBLEMS = {
+_STATUS: Final = "[GNUPG:] "
+_PROBLEMS: Final = {
     "BADSIG": "the signature does not fit the content",
     "ERRSIG": "the signature cannot be checked",
     "EXPSIG": "the signature itself has expired",
@@ -33,9 +35,8 @@ class Signature:
 def parse_signatures(status: str) -> tuple[Signature, ...]:
     """All signatures that gpg met, in order."""
     found: list[Signature] = []
-    for line in status.splitlines():
-        words = line.removeprefix("[GNUPG:] ").split() if line.startswith("[GNUPG:] ") else []
-        keyword = words[0] if words else ""
+    for words in _status_lines(status):
+        keyword = words[0]
         if keyword == "NEWSIG":
             found.append(Signature())
         elif keyword in _STATES:
@@ -43,6 +44,22 @@ def parse_signatures(status: str) -> tuple[Signature, ...]:
             found = found or [Signature()]
             found[-1] = _STATES[keyword](found[-1], words)
     return tuple(found)
+
+
+def status_keywords(status: str) -> frozenset[str]:
+    """The keywords of all status lines."""
+    return frozenset(words[0] for words in _status_lines(status))
+
+
+def _status_lines(status: str) -> Iterator[list[str]]:
+    """The words of each status line; they share a stream with gpg's messages, which repeat parts of its input.
+
+    Only a newline ends a line: gpg escapes it in what it repeats, but not U+2028 and the like, at which
+    `str.splitlines` splits too.
+    """
+    for line in status.split("\n"):
+        if line.startswith(_STATUS) and (words := line.removeprefix(_STATUS).split(" ")) and words[0]:
+            yield words
 
 
 def _problem(signature: Signature, words: list[str]) -> Signature:

@@ -97,7 +97,7 @@ def test_a_recovery_key_opens_the_password(open_gpg: OpenGpg, cluster_key: KeyPa
     gpg = open_gpg(cluster_key)
     keys = gpg.import_recovery_keys(recovery_key.public)
     message = gpg.encrypt(b"secret", keys)
-    assert gpg.recipients(message) == {cluster_key.fingerprint, recovery_key.fingerprint}
+    assert gpg.recipients(message, "secret.gpg") == {cluster_key.fingerprint, recovery_key.fingerprint}
     assert open_gpg(recovery_key).decrypt(message, "secret.gpg")[0] == b"secret"
 
 
