@@ -6,12 +6,14 @@ descends from the other is read; histories that went apart are never chosen from
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
 from handler.errors import ConfigurationError, Conflict, from_os_error
-from handler.tools.git import Git, Located
+from handler.tools.git import Git, Located, shown
 from handler.tools.gitstore import Store
 
 
@@ -57,18 +59,28 @@ def find(git: Git, *, restore: Path, backup: Path) -> Opened:
 
 
 def _located(git: Git, directory: Path) -> Located | None:
-    located = git.locate(directory)
-    if located is None and directory.exists():
-        try:
-            empty = directory.is_dir() and not any(directory.iterdir())
-        except OSError as error:
-            raise from_os_error(error, f"looking into {directory}") from error
-        if not empty:
+    try:
+        located = git.locate(directory)
+        if directory.is_symlink() and not directory.exists():
             raise ConfigurationError(
-                f"{directory} is not empty, and no git repository",
+                f"{shown(directory)} is a symbolic link to nothing",
+                resolution="mount or make what it points to; an empty directory would mean that there is no backup",
+            )
+        if located is None and not is_vacant(directory):
+            raise ConfigurationError(
+                f"{shown(directory)} is not empty, and no git repository with a working tree",
                 resolution="empty it, or give the directory of a clone of the backup repository",
             )
+    except OSError as error:
+        raise from_os_error(error, f"looking into {shown(directory)}") from error
     return located
+
+
+def is_vacant(directory: Path) -> bool:
+    """Whether there is nothing: no such directory, or an empty one, as a mount is."""
+    if not os.path.lexists(directory):
+        return True
+    return directory.is_dir() and not any(directory.iterdir())
 
 
 def _relation(git: Git, restore: Located, backup: Located) -> Relation:
@@ -76,35 +88,51 @@ def _relation(git: Git, restore: Located, backup: Located) -> Relation:
         return Relation.EQUAL
     if restore.head is None or backup.head is None:
         return Relation.AHEAD if restore.head is None else Relation.BEHIND
-    of_restore, of_backup = Store(git, restore), Store(git, backup)
-    relation = _compare(of_restore, of_backup, restore.head, backup.head)
-    if relation is Relation.UNKNOWN and restore.origin and of_restore.deepen(restore.origin):
-        return _compare(of_restore, of_backup, restore.head, backup.head)
-    return relation
+    parents: dict[str, tuple[str, ...]] = {}
+    stores = {restore.head: Store(git, restore), backup.head: Store(git, backup)}
+    for head, store in stores.items():
+        parents |= store.history(head)
+    for head, store in stores.items():
+        if _compare(parents, restore.head, backup.head) is Relation.UNKNOWN and store.deepen():
+            parents |= store.history(head)
+    return _compare(parents, restore.head, backup.head)
 
 
-def _compare(restore: Store, backup: Store, restore_head: str, backup_head: str) -> Relation:
-    of_restore, restore_whole = restore.ancestors(restore_head)
-    if backup_head in of_restore:
+def _compare(parents: Mapping[str, Sequence[str]], restore: str, backup: str) -> Relation:
+    of_restore, of_backup = _ancestors(parents, restore), _ancestors(parents, backup)
+    if backup in of_restore:
         return Relation.BEHIND
-    of_backup, backup_whole = backup.ancestors(backup_head)
-    if restore_head in of_backup:
+    if restore in of_backup:
         return Relation.AHEAD
-    return Relation.DIVERGED if restore_whole and backup_whole else Relation.UNKNOWN
+    # What is hidden from one lies before a commit that the other descends from: so neither can lie there.
+    hidden_of_restore, hidden_of_backup = of_restore - parents.keys(), of_backup - parents.keys()
+    apart = hidden_of_restore <= of_backup and hidden_of_backup <= of_restore
+    return Relation.DIVERGED if apart else Relation.UNKNOWN
+
+
+def _ancestors(parents: Mapping[str, Sequence[str]], head: str) -> set[str]:
+    """All commits that ``head`` is known to descend from, itself included."""
+    found: set[str] = set()
+    waiting = [head]
+    while waiting:
+        commit = waiting.pop()
+        if commit not in found:
+            found.add(commit)
+            waiting.extend(parents.get(commit, ()))
+    return found
 
 
 def _conflict(relation: Relation, restore: Located, backup: Located) -> Conflict:
-    heads = (f"{restore.directory}: {restore.head}", f"{backup.directory}: {backup.head}")
+    heads = (f"{restore.shown}: {restore.head}", f"{backup.shown}: {backup.head}")
     if relation is Relation.UNKNOWN:
         return Conflict(
-            f"cannot tell whether {backup.directory} or {restore.directory} is newer: a shallow clone hides it",
+            f"cannot tell whether {backup.shown} or {restore.shown} is newer: a shallow clone hides it",
             details=heads,
-            resolution=f"empty {backup.directory} if its commits are pushed, or push them: "
-            f"git -C {backup.directory} push",
+            resolution=f"empty {backup.shown} if its commits are pushed, or push them: git -C {backup.shown} push",
         )
     return Conflict(
-        f"{backup.directory} and {restore.directory} have diverged: each has backups that the other has not",
+        f"{backup.shown} and {restore.shown} have diverged: each has backups that the other has not",
         details=heads,
-        resolution=f"keep what is unpushed in {backup.directory} (git -C {backup.directory} push origin "
+        resolution=f"keep what is unpushed in {backup.shown} (git -C {backup.shown} push origin "
         f"HEAD:refs/heads/rescue), then empty it and run again",
     )

@@ -110,7 +110,7 @@ class Repository:
         if located.head is None:
             raise AssertionError("an unborn branch has nothing to trust")
         commit = store.commit(located.head)
-        what = f"the newest commit {commit.oid} in {located.directory}"
+        what = f"the newest commit {commit.oid} in {located.shown}"
         if commit.signature is None:
             if accept_commit != commit.oid:
                 raise IntegrityError(
@@ -152,14 +152,17 @@ class Repository:
             raise self._no_latest(f"there is no symlink {prefix}_latest", backups)
         target = self.store.blob(link.oid).decode("utf-8", "replace")
         found = [stored for stored in backups if stored.ciphertext.name == target and not stored.directory]
-        if not found:
+        if not found or not found[0].has_prefix(prefix):
             raise self._no_latest(f"{prefix}_latest points to {target[:100]!a}, which is no backup here", backups)
+        manifest = self._signed_manifest(found[0])
+        if manifest and not manifest.accepted:
+            raise self._no_latest(f"{prefix}_latest points to {target}, which is of another cluster", backups)
         return found[0]
 
     def _no_latest(self, why: str, backups: tuple[Stored, ...]) -> NoUsableLatest:
         names = ", ".join(stored.path for stored in backups[:3]) or "none"
         return NoUsableLatest(
-            f"{self.located.directory} holds {len(backups)} backup(s) but no usable latest: {why}",
+            f"{self.located.shown} holds {len(backups)} backup(s) but no usable latest: {why}",
             details=(f"newest by name: {names}",),
             resolution=f"name one, such as K0SCTL_BACKUP={backups[0].path}, or take a new backup" if backups else _KEPT,
         )
@@ -177,7 +180,7 @@ class Repository:
             return found[0]
         names = [stored.path for stored in found or self.backups()]
         raise ConfigurationError(
-            f"{'no backup' if not found else f'{len(found)} backups'} named {query} in {self.located.directory}",
+            f"{'no backup' if not found else f'{len(found)} backups'} named {query} in {self.located.shown}",
             details=("there is: " + ", ".join(names[:5]) if names else "there is none at all",),
             resolution="set K0SCTL_BACKUP to one of these names",
         )
@@ -188,6 +191,12 @@ class Repository:
         Raises:
             IntegrityError: it is missing, not signed by the cluster's key, or tells of something else.
         """
+        manifest = self._signed_manifest(stored)
+        if manifest:
+            check_not_future(manifest.taken_at, now)
+        return manifest
+
+    def _signed_manifest(self, stored: Stored) -> Manifest | None:
         if stored.legacy:
             return None
         if stored.manifest is None or stored.signature is None:
@@ -205,7 +214,6 @@ class Repository:
         ):
             if found != expected and not (claim == "branch" and found is None):
                 raise IntegrityError(f"{what} is of another {claim}: {found}, not {expected}", resolution=_KEPT)
-        check_not_future(manifest.taken_at, now)
         return manifest
 
     def verify(
@@ -247,16 +255,21 @@ class Repository:
         )
 
     def known_uid(self, prefix: str, *, now: datetime) -> str | None:
-        """UID of the cluster these backups are of: latest's, else the newest accepted one before it that knows."""
-        stored = self.latest(prefix)
-        manifest = self.manifest(stored, now=now) if stored else None
-        if stored is None or manifest is None or manifest.cluster.uid:
-            return manifest.cluster.uid if manifest else None
-        for older in self.backups():
-            if older.directory == stored.directory and older.age_key < stored.age_key:
-                candidate = self.manifest(older, now=now)
-                if candidate and candidate.accepted and candidate.cluster.uid:
-                    return candidate.cluster.uid
+        """UID of the cluster these backups are of: latest's, else that of the newest accepted one before it.
+
+        Without a usable latest it is that of the newest accepted one of all, so that another prefix or a lost
+        symlink does not let another cluster in.
+        """
+        try:
+            latest = self.latest(prefix)
+        except NoUsableLatest:
+            latest = None
+        here = [stored for stored in self.backups() if not stored.directory]
+        before = [stored for stored in here if latest is None or stored.age_key < latest.age_key]
+        for stored in [latest, *before] if latest else before:
+            manifest = self.manifest(stored, now=now)
+            if manifest and manifest.accepted and manifest.cluster.uid:
+                return manifest.cluster.uid
         return None
 
     def password(self, directory: str = "") -> Secret:
@@ -271,7 +284,7 @@ class Repository:
         path = f"{directory}/{SEALED}" if directory else SEALED
         entry = self.entry(path)
         if entry is None or entry.mode == SYMLINK:
-            raise IntegrityError(f"{path} is missing in {self.located.directory}", resolution=_KEPT)
+            raise IntegrityError(f"{path} is missing in {self.located.shown}", resolution=_KEPT)
         plaintext, signatures = self.gpg.decrypt(self.store.blob(entry.oid), path)
         if signatures or not self._legacy_only(directory):
             require_signer(signatures, self.gpg.key, path)

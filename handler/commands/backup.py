@@ -23,13 +23,14 @@ from handler.commands.trust import (
     require_repository,
     verify_head,
 )
-from handler.errors import IntegrityError, from_os_error
+from handler.errors import ConfigurationError, IntegrityError, from_os_error
 from handler.evidence import Cause, Evidence
 from handler.hosts import Host
 from handler.proof import Content, inspect
 from handler.publishing import prepared, require_writing_key
-from handler.repository import NoUsableLatest, Repository
+from handler.repository import SEALED, NoUsableLatest, Repository
 from handler.settings.model import BackupHosts
+from handler.stored import holds_backups
 from handler.tools.k0sctl import Run
 from handler.verdict import backed_up
 
@@ -43,6 +44,11 @@ def backup(ctx: Context) -> str:
     if warning := require_writing_key(ctx.gpg, ctx.now()):
         ctx.reporter.warn(warning)
     parent = verify_head(ctx, located, keys)
+    if parent.entry(SEALED) is None and not holds_backups(parent.entries):
+        raise ConfigurationError(
+            f"{parent.located.shown} is no backup branch yet: it has no {SEALED}",
+            resolution="begin it: k0sctl-handler init",
+        )
     password = parent.password()
     ctx.reporter.redactor.learn(password)
     known_uid = _known_uid(ctx, parent)
@@ -57,10 +63,10 @@ def backup(ctx: Context) -> str:
 def _known_uid(ctx: Context, parent: Repository) -> str | None:
     """Which cluster the branch belongs to; a branch without a usable latest does not stop a backup."""
     try:
-        return parent.known_uid(ctx.settings.prefix, now=ctx.now())
+        parent.latest(ctx.settings.prefix)
     except NoUsableLatest as error:
-        ctx.reporter.warn(f"{error.message}; this backup becomes the latest")
-        return None
+        ctx.reporter.warn(f"{error.message}; an accepted backup becomes the latest")
+    return parent.known_uid(ctx.settings.prefix, now=ctx.now())
 
 
 def _take(ctx: Context, config: ClusterConfig) -> Taken:

@@ -8,6 +8,8 @@ not switched off one by one: they are never seen. What must touch the real git d
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ _SAFE: Final = (
     "init.defaultBranch=backup",
 )
 _USER_INFO: Final = re.compile(r"^(?P<scheme>[a-z+]+://)(?P<user>[^/:]*)(?P<password>:[^/]*)?@", re.IGNORECASE)
+_DISK_FULL: Final = re.compile("no space left on device|out of diskspace|disk quota", re.IGNORECASE)
 #: Files that git makes while it changes what we change (gitrepository-layout(5)).
 _LOCKS: Final = ("HEAD.lock", "index.lock", "shallow.lock", "packed-refs.lock")
 
@@ -172,21 +175,28 @@ class Git:
 
         Raises:
             IntegrityError: there is a ``.git`` that git cannot read.
+            PermissionError: this user may not read it.
         """
-        if not (directory / ".git").exists():
+        dot_git = directory / ".git"
+        if not os.path.lexists(dot_git):
             return None
-        env = {"GIT_DIR": str(directory / ".git")}
+        if not os.access(dot_git, os.R_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(dot_git))
+        env = {"GIT_DIR": str(dot_git)}
         try:
-            git_dir = Path(self.text("rev-parse", "--absolute-git-dir", env=env))
-            objects = Path(self.text("rev-parse", "--path-format=absolute", "--git-path", "objects", env=env))
-            shallow = Path(self.text("rev-parse", "--path-format=absolute", "--git-path", "shallow", env=env))
-            object_format = self.text("rev-parse", "--show-object-format", env=env)
+            places = self.text("rev-parse", "--path-format=absolute", "--absolute-git-dir", "--git-path", "objects",
+                               "--git-path", "shallow", "--show-object-format", env=env)  # fmt: skip
+            *paths, object_format = places.split("\n")
+            git_dir, objects, shallow = map(Path, paths)
             head = self.text("rev-parse", "--quiet", "--verify", "HEAD", env=env, ok=(0, 1)) or None
             branch = self._branch(head, env)
+            if head is None:
+                self._require_empty(directory, objects, env)
             origin = self.text("config", "--local", "--get", "remote.origin.url", env=env, ok=(0, 1)) or None
-        except ToolFailed as error:
+        except (ToolFailed, ValueError) as error:
+            details = (error.message, *error.details) if isinstance(error, ToolFailed) else (str(error),)
             raise IntegrityError(
-                f"{shown(directory)} is a git repository that git cannot read", details=(error.message, *error.details)
+                f"{shown(directory)} is a git repository that git cannot read", details=details
             ) from error
         return Located(
             directory=directory,
@@ -195,10 +205,26 @@ class Git:
             head=head,
             branch=branch,
             origin=without_credentials(origin) if origin else None,
-            shallow=tuple(shallow.read_text().split()) if shallow.exists() else (),
+            shallow=tuple(shallow.read_text().split()) if shallow.is_file() else (),
             shallow_file=shallow,
             object_format=object_format,
         )
+
+    def _require_empty(self, directory: Path, objects: Path, env: Mapping[str, str]) -> None:
+        """Tell a branch that was never begun from one that was lost: a host whose HEAD points nowhere is enough.
+
+        Raises:
+            IntegrityError: HEAD names no commit although there are branches or objects.
+        """
+        refs = self.text("for-each-ref", "--format=%(refname)", env=env).split()
+        packs = any((objects / "pack").glob("*.pack"))
+        loose = any(path.is_dir() and len(path.name) == 2 and any(path.iterdir()) for path in objects.iterdir())  # noqa: PLR2004
+        if refs or packs or loose:
+            raise IntegrityError(
+                f"HEAD in {shown(directory)} names no commit, although there are "
+                + (f"branches: {', '.join(refs[:5])}" if refs else "objects of one"),
+                resolution=f"check out the backup branch: git -C {shown(directory)} checkout BRANCH; or clone it again",
+            )
 
     def _branch(self, head: str | None, env: Mapping[str, str]) -> str | None:
         if branch := self.text("symbolic-ref", "--quiet", "HEAD", env=env, ok=(0, 1)):
@@ -211,7 +237,7 @@ class Git:
         names = {
             ref.split("/", 3)[3]
             for oid, _, ref in (line.partition(" ") for line in refs)
-            if oid == head and not ref.endswith("/HEAD")
+            if oid == head and ref.count("/") > 2 and not ref.endswith("/HEAD")  # noqa: PLR2004
         }
         return names.pop() if len(names) == 1 else None
 
@@ -243,7 +269,7 @@ class Git:
     def _failed(args: Sequence[str], status: int, stderr: str) -> HandlerError:
         lines = tuple(line for line in stderr.splitlines() if line.strip())[-5:]
         name = next((word for word in args if not word.startswith("-") and "=" not in word), "")
-        if "No space left on device" in stderr or "disk quota" in stderr.lower():
+        if _DISK_FULL.search(stderr):
             return disk_full(f"git was writing ({name})", lines)
         return ToolFailed(f"git {name} failed (exit {status})", details=lines)
 
@@ -264,6 +290,7 @@ def require_unlocked(located: Located) -> None:
 
 def without_credentials(url: str) -> str:
     """A URL without what opens it: over SSH the name is the account, elsewhere it may be a token."""
-    return _USER_INFO.sub(
+    bare = _USER_INFO.sub(
         lambda found: found["scheme"] + (f"{found['user']}@" if "ssh" in found["scheme"].lower() else ""), url
     )
+    return bare.partition("?")[0] if bare.lower().startswith("http") else bare
