@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 from typing import Final
@@ -28,8 +29,11 @@ _PR_SET_DUMPABLE: Final = 4
 
 def main() -> None:
     """Entry point of the console script."""
+    # Kept until `handler.watch` takes over: PID 1 would lose a signal that comes before, and others die without a word.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
     variables = _take_over()
     _leave_no_core()
+    os.umask(os.umask(0o077) | 0o022)  # what is written for others to read is not for them to write
     from handler.app import main as run  # noqa: PLC0415  # not needed by the first start
 
     sys.exit(run(sys.argv[1:], variables, Path.cwd()))

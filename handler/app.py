@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from handler import __version__
 from handler.commands.apply import apply
@@ -18,7 +20,7 @@ from handler.commands.context import Context
 from handler.commands.init import init
 from handler.commands.restore import restore
 from handler.commands.version import version
-from handler.errors import HandlerError, from_os_error
+from handler.errors import HandlerError, Interrupted, from_os_error
 from handler.process import Children
 from handler.report.json_report import build_report, write_report
 from handler.report.outcome import Outcome
@@ -26,6 +28,7 @@ from handler.report.reporter import Reporter
 from handler.report.sink import sink_for
 from handler.secret import Redactor
 from handler.settings.cli import Invocation, parse_arguments
+from handler.settings.commands import find_command
 from handler.settings.help import help_text
 from handler.settings.model import Settings
 from handler.settings.table import SETTINGS
@@ -40,6 +43,9 @@ COMMANDS: Final[dict[str, Callable[[Context], str]]] = {
     "backup": backup,
     "restore": restore,
 }
+T = TypeVar("T")
+#: Stands where a command's name would: an unknown one is never repeated in the name of a file.
+NO_COMMAND: Final = "command-line"
 
 
 @dataclass
@@ -52,7 +58,7 @@ class Run:
     children: Children
     reporter: Reporter
     started: datetime
-    command: str = "version"
+    command: str = NO_COMMAND
     log_dir: Path | None = None
     log_suffix: str = "log"
     context: Context | None = None
@@ -83,7 +89,7 @@ def main(argv: Sequence[str], variables: Mapping[str, str], cwd: Path) -> int:
         try:
             invocation = parse_arguments(argv, variables)
         except HandlerError as error:
-            return _end(run, Outcome.failed("k0sctl-handler", error))
+            return _end(run, Outcome.failed(NO_COMMAND, error))
         if invocation.help:
             sys.stdout.write(help_text())
             return 0
@@ -92,23 +98,31 @@ def main(argv: Sequence[str], variables: Mapping[str, str], cwd: Path) -> int:
 
 def _bounded(run: Run, invocation: Invocation) -> Outcome:
     """The error boundary: whatever happens below becomes an outcome."""
-    run.command = invocation.command or run.variables.get("K0SCTL_CMD_NAME") or "version"
+    asked = find_command(invocation.command or run.variables.get("K0SCTL_CMD_NAME", "").strip() or "version")
+    run.command = asked.name if asked else NO_COMMAND
     try:
         what = _execute(run, invocation)
-        run.children.check()
-        return Outcome.succeeded(run.command, what)
+        return _unless_stopped(run, what)
     except HandlerError as error:
         return Outcome.failed(run.command, _first(run, error))
-    except OSError as error:
-        if error.errno is None:
-            return _bug(run, error)
-        return Outcome.failed(run.command, _first(run, from_os_error(error, "working")))
     except Exception as error:  # noqa: BLE001  # this is the boundary
-        return _bug(run, error)
+        known = from_os_error(error, "working") if isinstance(error, OSError) and error.errno is not None else None
+        told = _first(run, known)
+        return Outcome.failed(run.command, told) if told else _bug(run, error)
 
 
-def _first(run: Run, error: HandlerError) -> HandlerError:
-    """A signal stops children, whose failures are then its effect and not the cause."""
+def _unless_stopped(run: Run, what: str) -> Outcome:
+    """A signal that came too late to stop anything still ends the run its way; what was done is told."""
+    try:
+        run.children.check()
+    except Interrupted as error:
+        told = Interrupted(error.signum, details=(f"done before that: {what}",), resolution="nothing: it was done")
+        return Outcome.failed(run.command, told)
+    return Outcome.succeeded(run.command, what)
+
+
+def _first(run: Run, error: T) -> HandlerError | T:
+    """A signal stops children, whose failures, in whatever form, are then its effect and not the cause."""
     try:
         run.children.check()
     except HandlerError as interrupted:
@@ -148,11 +162,13 @@ def _settings(run: Run, invocation: Invocation) -> tuple[Settings, tuple[str, ..
     """The settings; where they are wrong, the report still goes where it is looked for."""
     try:
         return Settings.from_env(run.variables, invocation.command, backup=invocation.name)
-    except HandlerError:
+    except HandlerError as error:
+        directories_fit = not any("K0SCTL_DIR_" in line for line in (error.message, *error.details))
         with contextlib.suppress(OSError):
-            directory = run.cwd / (run.variables.get("K0SCTL_DIR_LOG") or "auditlog")
-            directory.mkdir(parents=True, exist_ok=True)
-            run.log_dir = directory
+            if directories_fit:
+                directory = run.cwd / (run.variables.get("K0SCTL_DIR_LOG", "").strip() or "auditlog")
+                directory.mkdir(parents=True, exist_ok=True)
+                run.log_dir = directory
         raise
 
 
@@ -160,16 +176,19 @@ def _settings(run: Run, invocation: Invocation) -> tuple[Settings, tuple[str, ..
 def _log_directory(run: Run, settings: Settings) -> Iterator[None]:
     """Make the log directory and hold it: two runs in one place would mix up their repository and logs."""
     directory = run.cwd / settings.log_dir
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with locked(directory):
+    with contextlib.ExitStack() as stack:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(directory))
+            if not os.access(directory, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(settings.log_dir))
             run.log_suffix = settings.log_suffix
             while (directory / f"{run.stem}.json").exists() or (directory / f"{run.stem}.{run.log_suffix}").exists():
                 run.started += timedelta(seconds=1)
-            run.log_dir = directory
-            yield
-    except OSError as error:
-        raise from_os_error(error, f"writing {settings.log_dir}") from error
+        except OSError as error:
+            raise from_os_error(error, f"writing {settings.log_dir}") from error
+        run.log_dir = directory
+        yield
 
 
 def _save_log(run: Run, context: Context) -> None:

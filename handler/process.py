@@ -50,7 +50,8 @@ class Command:
         on_line: called with each line of stdout as it comes.
         pass_fds: file descriptors the child may use.
         graceful: a signal to the handler is passed on, and the child may end in its own time
-            (`handler.watch.GRACE` at most). All other children are stopped at once.
+            (`handler.watch.GRACE` at most); how it ended is returned even then, and the caller goes on with
+            `Children.check`. All other children are stopped at once.
     """
 
     argv: tuple[str, ...]
@@ -117,10 +118,15 @@ class Child:
         # An exception in an sh callback is swallowed or hangs the run, so it is kept for the main thread.
         try:
             keep.append(line.rstrip("\r\n"))
-            if forward:
+            if forward and not self.problem:
                 forward(keep[-1])
         except BaseException as error:  # noqa: BLE001
             self.problem.append(error)
+
+
+def _timed_out(child: Child) -> TimedOut:
+    command = child.command
+    return TimedOut(f"{command.program} took longer than {command.timeout:.0f} s", details=tuple(child.err))
 
 
 class Children:
@@ -128,10 +134,11 @@ class Children:
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
+        self._together = False
 
     def check(self) -> None:
         """Raise Interrupted once a signal has come; called between any two steps that take time."""
-        if self._watch.signum:
+        if self._watch.signum and not self._together:
             raise Interrupted(self._watch.signum)
 
     def sleep(self, seconds: float) -> None:
@@ -141,11 +148,14 @@ class Children:
 
     @contextlib.contextmanager
     def uninterrupted(self) -> Iterator[None]:
-        """Run a few short steps that belong together even when a signal comes; it is raised afterwards."""
+        """Run a few short steps that belong together even when a signal comes; the next `check` raises it."""
         self.check()
         with self._watch.shielded():
-            yield
-        self.check()
+            self._together = True
+            try:
+                yield
+            finally:
+                self._together = False
 
     def run(self, command: Command) -> Result:
         """Run to the end.
@@ -179,7 +189,7 @@ class Children:
         while True:
             self.check()
             if time.monotonic() > child.began + child.command.timeout:
-                return  # `wait` says so
+                raise _timed_out(child)
             if poll.poll(200):
                 count = os.readv(read, [buffer])
                 if not count:
@@ -190,9 +200,11 @@ class Children:
     def started(self, command: Command) -> Iterator[Child]:
         """Start a program and make sure that it does not outlive the block."""
         self.check()
-        child = self._start(command)
-        if command.graceful:
-            self._watch.graceful = child.pid
+        # A signal that finds it half started must not stop it like any other child, and then once more as this one.
+        with self._watch.shielded() if command.graceful else contextlib.nullcontext():
+            child = self._start(command)
+            if command.graceful:
+                self._watch.graceful = child.pid
         try:
             yield child
         finally:
@@ -211,10 +223,10 @@ class Children:
                 self._kill(child)
             if time.monotonic() > deadline and not self._watch.signum:
                 self._kill(child)
-                limit = child.command.timeout
-                raise TimedOut(f"{child.command.program} took longer than {limit:.0f} s", details=tuple(child.err))
+                raise _timed_out(child)
         child.running.wait()
-        self.check()
+        if not child.command.graceful:
+            self.check()
         if child.problem:
             raise child.problem[0]
         return Result(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import urllib.parse
 from collections.abc import Iterable
 from typing import Final
 
@@ -56,9 +57,19 @@ def _forms(value: str) -> Iterable[str]:
         if len(text) < SHORTEST_MASKED:
             continue
         yield text
-        yield json.dumps(text)[1:-1]
-        yield json.dumps(text, ensure_ascii=False)[1:-1]
+        for escaped in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
+            yield escaped
+            yield _quoted(escaped)
+            # as Go's JSON writes what HTML would read
+            yield escaped.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+        yield urllib.parse.quote(text, safe="")
+        yield text.replace("'", "'\\''")
         yield from _base64_forms(text.encode())
+
+
+def _quoted(text: str) -> str:
+    """A text inside another quoted one, as JSON in a line of a log."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _base64_forms(raw: bytes) -> Iterable[str]:

@@ -24,6 +24,12 @@ LAST_MOMENT: Final = 6.9
 #: Seconds between SIGTERM, on which git removes its lock files, and SIGKILL.
 TERM_TO_KILL: Final = 1.0
 
+#: Signals that end a process by default; those besides SIGINT are taken for SIGTERM, so that none leaves a key behind.
+STOPPING: Final = (
+    signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM,
+    signal.SIGXCPU,
+)  # fmt: skip
+
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
 
@@ -76,8 +82,9 @@ class Watch:
         self._read, self._write = os.pipe()
         os.set_blocking(self._write, False)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for signum in (signal.SIGTERM, signal.SIGINT):
+        for signum in STOPPING:
             signal.signal(signum, lambda *_: None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         # A closed terminal or pipe is not a reason to leave a backup half done.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         threading.Thread(target=self._act, name="signals", daemon=True).start()
@@ -107,17 +114,21 @@ class Watch:
     def _act(self) -> None:
         while not self.signum:
             for signum in os.read(self._read, 64):
-                if signum in {signal.SIGTERM, signal.SIGINT}:
-                    self.signum = self.signum or signum
+                if signum in STOPPING:
+                    self.signum = self.signum or (signal.SIGINT if signum == signal.SIGINT else signal.SIGTERM)
         began = time.monotonic()
         self._came.set()
-        if self.graceful:
-            _signal_all([self.graceful], signal.SIGTERM)
-        while not self._over.wait(0.05):
+        told: int | None = None
+        while True:
+            if self.graceful not in {None, told}:  # once, also to one that was just being started
+                told = self.graceful
+                _signal_all([told] if told else [], signal.SIGTERM)
             passed = time.monotonic() - began
             if passed > LAST_MOMENT:
                 self._end_by_force()
             self._stop_descendants(passed)
+            if self._over.wait(0.05):
+                return
 
     def _stop_descendants(self, passed: float) -> None:
         if passed < GRACE and not self._shield.acquire(blocking=False):

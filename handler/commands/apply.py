@@ -17,7 +17,7 @@ from handler.repository import Repository, Verified
 from handler.secret import Secret
 from handler.settings.model import RestoreMode
 from handler.tools.k0sctl import Run
-from handler.verdict import Identity, Probe, Verdict, applied, new_cluster, restored, running_as
+from handler.verdict import NEW_CLUSTER, Identity, Probe, Verdict, applied, new_cluster, restored, running_as
 
 _LEAVE_ALONE = "K0SCTL_RESTORE=never applies without a look at the backups"
 
@@ -42,15 +42,26 @@ class Backup:
 def apply(ctx: Context) -> str:
     """Apply the configuration; the first line says what becomes of the backup."""
     ctx.reporter.hold()
+    try:
+        return _apply(ctx)
+    except IntegrityError as error:
+        if error.message.startswith(NEW_CLUSTER):
+            ctx.reporter.headline(error.message)
+        raise
+
+
+def _apply(ctx: Context) -> str:
     if ctx.settings.restore is RestoreMode.NEVER:
         ctx.reporter.headline("apply: never: no backup is read, nothing is restored, the cluster's UID is not judged")
         return _plain(ctx, _ready(ctx), None)
     found = _find_backup(ctx)
     if isinstance(found, str):
         if ctx.settings.restore is RestoreMode.REQUIRE:
+            ctx.reporter.headline(f"apply: no backup in {found}, and K0SCTL_RESTORE=require: nothing is done")
             raise IntegrityError(
                 f"K0SCTL_RESTORE=require, but there is no backup in {found}",
-                resolution="fetch the backup repository there; K0SCTL_RESTORE=auto would make a new, empty cluster",
+                resolution=f"clone the backup repository to {ctx.settings.restore_dir}; K0SCTL_RESTORE=auto would make "
+                "a new, empty cluster",
             )
         ctx.reporter.headline(f"apply: no backup in {found}: a new cluster")
         return _plain(ctx, _ready(ctx), None)
@@ -71,12 +82,12 @@ def _find_backup(ctx: Context) -> Backup | str:
     """The proven backup, or the place that has none."""
     opened = find_repository(ctx)
     if opened.source is None or opened.source.head is None:
-        return str(opened.source.directory if opened.source else ctx.settings.restore_dir)
+        return opened.source.shown if opened.source else str(ctx.settings.restore_dir)
     keys = import_keys(ctx)
     repository = verify_head(ctx, opened.source, keys)
     stored = repository.choose(ctx.settings.backup_choice, ctx.settings.prefix)
     if stored is None:
-        return str(opened.source.directory)
+        return opened.source.shown
     verified = verify_backup(ctx, repository, stored)
     password = repository.password(stored.directory)
     ctx.reporter.redactor.learn(password)
@@ -107,11 +118,13 @@ def _with_backup(ctx: Context, config: ClusterConfig, backup: Backup, found: Ide
             ctx.reporter.headline("apply: already running once, now stopped: a plain apply without a restore")
             ctx.reporter.note(f"k0s is installed but stopped: {found.reason}")
         case Probe.LOCKED:
+            ctx.reporter.headline("apply: not begun: whether a cluster is already running cannot be asked now")
             raise Conflict(
                 f"another k0sctl works on the hosts: {found.reason}",
                 resolution="wait for it to end; a lock that nobody holds expires after 30 seconds. " + _LEAVE_ALONE,
             )
         case Probe.UNCLEAR:
+            ctx.reporter.headline("apply: not begun: nobody can tell whether a cluster is already running")
             raise ToolFailed(
                 f"nobody can tell which cluster runs there: {found.reason}",
                 resolution=f"mend what k0sctl says and run again. {_LEAVE_ALONE}",
@@ -140,16 +153,16 @@ def _require_same_cluster(ctx: Context, evidence: Evidence, backup: Backup) -> N
     """A cluster that was begun here, or that has another UID, is not the one that was backed up."""
     allowed = {uid for uid in (backup.uid, ctx.settings.accept_cluster) if uid}
     proof = running_as(evidence, allowed)
-    known_other = bool(allowed) and evidence.uid is not None and evidence.uid not in allowed
-    began_new = new_cluster(evidence, restored=proof.proven)
-    if ctx.settings.restore is RestoreMode.REQUIRE or known_other:
-        _tell(ctx, proof)
-    if began_new:
+    began = new_cluster(evidence, restored=proof.proven)
+    if began or (allowed and evidence.uid is not None and evidence.uid not in allowed):
+        how = "k0sctl initialized one, and nothing was restored" if began else "what runs now is not what was backed up"
         raise IntegrityError(
-            "a NEW, EMPTY cluster was made: k0sctl initialized one, and nothing was restored",
+            f"{NEW_CLUSTER}: {how}",
             details=(f"its UID: {evidence.uid or 'unknown'}", f"that of {backup.name}: {backup.uid or 'unknown'}"),
             resolution="do not use it: reset it, then apply again, so that the backup is restored",
         )
+    if ctx.settings.restore is RestoreMode.REQUIRE:
+        _tell(ctx, proof)
 
 
 def _restore(ctx: Context, config: ClusterConfig, backup: Backup) -> str:

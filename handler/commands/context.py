@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import urllib.parse
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -20,11 +22,10 @@ from handler.tools.openssl import OpenSSL
 from handler.tools.ssh import Ssh
 from handler.workspace import Workspace
 
-#: What children get of the operator's environment: how to find programs and the way out, nothing else.
-_PASSED_ON: Final = (
-    "PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
+#: What children get of the operator's environment, and nothing else.
+_PASSED_ON: Final = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
+#: What those get that go out to the internet: k0sctl and git. It may hold a password.
+_WAY_OUT: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -56,16 +57,27 @@ class Context:
     @cached_property
     def child_env(self) -> dict[str, str]:
         """The whole environment of a child; composed, never a copy."""
-        passed_on = {name: self.variables[name] for name in _PASSED_ON if self.variables.get(name)}
         return {
             "PATH": _DEFAULT_PATH,
-            **passed_on,
+            **self._given(_PASSED_ON),
             "HOME": str(self.workspace.home),
             "TMPDIR": str(self.workspace.bulk),
             "LC_ALL": "C.UTF-8",
             "TERM": "dumb",
             "NO_COLOR": "1",
         }
+
+    @cached_property
+    def outgoing_env(self) -> dict[str, str]:
+        """The same with the way out; a password in it becomes known to the redactor."""
+        way_out = self._given(_WAY_OUT)
+        for value in way_out.values():
+            with contextlib.suppress(ValueError):
+                self.reporter.redactor.learn(urllib.parse.urlsplit(value).password or "")
+        return {**self.child_env, **way_out}
+
+    def _given(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: self.variables[name] for name in names if self.variables.get(name)}
 
     @cached_property
     def openssl(self) -> OpenSSL:
@@ -75,7 +87,7 @@ class Context:
     def git(self) -> Git:
         private = self.workspace.bulk / "git"
         private.mkdir(mode=0o700)
-        return Git(self.children, self.child_env, private)
+        return Git(self.children, self.outgoing_env, private)
 
     @cached_property
     def gpg(self) -> Gpg:
@@ -98,7 +110,7 @@ class Context:
     @property
     def k0sctl_env(self) -> dict[str, str]:
         agent = self.variables.get("SSH_AUTH_SOCK", "") if self.settings.ssh_key is None else ""
-        return {**self.child_env, **({"SSH_AUTH_SOCK": agent} if agent else {})}
+        return {**self.outgoing_env, **({"SSH_AUTH_SOCK": agent} if agent else {})}
 
     @property
     def k0sctl_log(self) -> Path:

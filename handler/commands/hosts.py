@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
@@ -31,7 +31,7 @@ def read_config(ctx: Context) -> ClusterConfig:
     path = ctx.settings.config_path
     with ctx.reporter.step(f"read {path}") as step:
         config = read(config_text(ctx), name=str(path), variables=ctx.variables, home=str(ctx.workspace.home))
-        step.note(f"{len(config.hosts)} host(s), {len(config.controllers)} of them controller(s)")
+        step.note(f"hosts: {len(config.hosts)}, controllers: {len(config.controllers)}")
     ctx.reporter.redactor.learn(*config.secrets)
     if config.k0s_version is None:
         ctx.reporter.warn(f"{path} does not pin spec.k0s.version: every command then needs the internet")
@@ -78,10 +78,10 @@ def open_doors(ctx: Context, hosts: Collection[Host], *, required: bool = True) 
     doors = {host: Door(host.address, host.port) for host in hosts if host.reachable_directly}
     if not doors:
         return ()
-    with ctx.reporter.step(f"try {len(doors)} SSH door(s)") as step:
+    with ctx.reporter.step("try the SSH doors") as step:
         answers = knock(list(doors.values()), wait=ctx.settings.ssh_wait.total_seconds(), check=ctx.children.check)
         closed = {host: answers[door] for host, door in doors.items() if not answers[door].open}
-        step.note(f"{len(doors) - len(closed)} open")
+        step.note(f"open: {len(doors) - len(closed)} of {len(doors)}")
         if closed and (required or len(closed) == len(doors)):
             raise _closed(closed, ctx.settings.ssh_wait)
     for host, answer in closed.items():
@@ -113,13 +113,14 @@ def check_host_keys(ctx: Context, hosts: Collection[Host]) -> None:
             lines = [
                 key.line(known_hosts_name(door.address, door.port)) for door, keys in shown.items() for key in keys
             ]
-            if lines:
+            # Hosts behind a bastion show no key here: strictness would refuse them, so k0sctl then trusts all at once.
+            if lines and len(doors) == len(hosts):
                 ctx.ssh.pin("\n".join(lines))
             _tell_unpinned(ctx, lines)
             return
         ctx.ssh.pin(pinned)
         checks = ctx.ssh.check(shown)
-        step.note(f"{sum(check.state is PinState.FITS for check in checks)} as pinned")
+        step.note(f"as pinned: {sum(check.state is PinState.FITS for check in checks)} of {len(checks)}")
     wrong = [check for check in checks if check.state not in {PinState.FITS, PinState.UNCHECKED}]
     if wrong:
         raise _wrong_host_keys(ctx, wrong)
@@ -168,8 +169,10 @@ def _wrong_host_keys(ctx: Context, wrong: list[PinCheck]) -> IntegrityError:
     )
 
 
-def run_k0sctl(ctx: Context, name: str, run: Run) -> Evidence:
-    """One run of k0sctl as one step, its phases told as they happen."""
+def run_k0sctl(
+    ctx: Context, name: str, run: Run, told: Callable[[Evidence], str] = lambda evidence: f"exit {evidence.exit_code}"
+) -> Evidence:
+    """One run of k0sctl as one step, its phases told as they happen; ``told`` says what came of it."""
 
     def on_line(line: str) -> None:
         if phase := phase_of(line):
@@ -177,10 +180,11 @@ def run_k0sctl(ctx: Context, name: str, run: Run) -> Evidence:
 
     with ctx.reporter.step(name) as step:
         evidence = ctx.k0sctl.run(run, on_line)
-        step.note("killed at its time limit" if evidence.exit_code is None else f"exit {evidence.exit_code}")
+        step.note("killed at its time limit" if evidence.exit_code is None else told(evidence))
     ctx.reporter.fact(f"k0sctl {run.action}", evidence.as_report())
     for line in leftovers(evidence):
         ctx.reporter.warn(f"left on a host, remove it: {line}")
+    ctx.children.check()
     return evidence
 
 
@@ -207,6 +211,6 @@ def probe(ctx: Context, config: ClusterConfig) -> Identity:
         variables=config.environment if ctx.settings.backup_hosts is BackupHosts.ALL else {},
         arguments=("--dry-run", "--output", str(ctx.workspace.bulk / "probe.tar.gz")),
     )
-    found = identity(run_k0sctl(ctx, "ask who runs there", run))
+    found = identity(run_k0sctl(ctx, "ask who runs there", run, lambda evidence: identity(evidence).reason))
     ctx.reporter.fact("identity", {"state": found.state.name.lower(), "uid": found.uid, "reason": found.reason})
     return found

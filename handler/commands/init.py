@@ -51,8 +51,11 @@ def init(ctx: Context) -> str:
     if problem:
         ctx.reporter.warn(f"the commit is made, but the working tree does not show it: {problem}")
     ctx.reporter.fact("commit", commit)
+    bak = ctx.settings.backup_dir
+    push = "push" if target.located.origin else f"remote add origin URL && git -C {bak} push --set-upstream origin HEAD"
+    ctx.reporter.note(f"next: put it where it is safe: git -C {bak} {push}")
     aside = f"; the former tree is in {change.moved_to}/" if change.moved_to else ""
-    return f"the backup branch of {keys.cluster} begins with commit {commit[:12]} in {ctx.settings.backup_dir}{aside}"
+    return f"the backup branch of {keys.cluster} begins with commit {commit[:12]} in {bak}{aside}"
 
 
 def seal(ctx: Context, password: Secret, keys: Keys) -> bytes:
@@ -73,7 +76,7 @@ def _replaces(ctx: Context, parent: Repository | None, keys: Keys) -> bool:
             f"K0SCTL_CONFIRM_INIT={ctx.settings.confirm_init!r} is not its name. " if ctx.settings.confirm_init else ""
         )
         raise ConfigurationError(
-            f"{parent.located.directory} is a backup branch already, with {len(parent.backups())} backup(s)",
+            f"{parent.located.shown} is a backup branch already, with {len(parent.backups())} backup(s)",
             resolution=f"{said}to put them aside in archive/ and begin anew: K0SCTL_CONFIRM_INIT={keys.cluster}",
         )
     return True

@@ -43,7 +43,7 @@ def chosen(ctx: Context, repository: Repository) -> Stored:
     stored = repository.choose(ctx.settings.backup_choice, ctx.settings.prefix)
     if stored is None:
         raise ConfigurationError(
-            f"there is no backup in {repository.located.directory} yet", resolution="take one: k0sctl-handler backup"
+            f"there is no backup in {repository.located.shown} yet", resolution="take one: k0sctl-handler backup"
         )
     return stored
 

@@ -131,7 +131,7 @@ def _encrypted(ctx: Context, source: Path, target: Path, password: Secret, prove
 def _versions(ctx: Context, evidence: Evidence) -> Versions:
     return Versions(
         handler=__version__,
-        k0sctl=evidence.k0sctl_version or "unknown",
+        k0sctl=evidence.k0sctl_version or ctx.k0sctl.version(),
         k0s=evidence.k0s_version,
         openssl=ctx.openssl.version(),
     )
@@ -171,7 +171,7 @@ def _recipients_differ(ctx: Context, parent: Repository, keys: Keys) -> bool:
     entry = parent.entry(SEALED)
     sealed = parent.store.blob(entry.oid) if entry else b""
     wanted = {keys.identity.fingerprint, *(key.fingerprint for key in keys.recovery)}
-    present = ctx.gpg.recipients(sealed)
+    present = ctx.gpg.recipients(sealed, SEALED)
     if present != wanted:
         ctx.reporter.warn(
             f"{SEALED} is encrypted anew: it was for {', '.join(sorted(present))}, now for {', '.join(sorted(wanted))}"

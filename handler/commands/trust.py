@@ -98,7 +98,7 @@ def verify_head(ctx: Context, located: Located, keys: Keys) -> Repository:
         repository = Repository.trust(
             located, Store(ctx.git, located), ctx.gpg, cluster=keys.cluster, accept_commit=ctx.settings.accept_commit
         )
-        step.note(f"{repository.commit.oid[:12]}, {len(repository.backups())} backup(s)")
+        step.note(f"{repository.commit.oid[:12]}, backups: {len(repository.backups())}")
     if repository.unsigned:
         ctx.reporter.warn(
             f"the newest commit {repository.commit.oid} is not signed: it is trusted for this run because "

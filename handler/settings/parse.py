@@ -97,11 +97,13 @@ class Values:
     def raise_problems(self) -> None:
         """One error for all problems."""
         lines = [line for _, line in self.problems]
+        # a name that was mistyped is often the reason
+        unknown = [f"warning: {text}" for text in self.unknown()]
         if len(lines) == 1:
-            raise ConfigurationError(lines[0])
+            raise ConfigurationError(lines[0], details=unknown)
         if lines:
             names = ", ".join(dict.fromkeys(name for name, _ in self.problems))
-            raise ConfigurationError(f"{len(lines)} problems with the settings: {names}", details=lines)
+            raise ConfigurationError(f"{len(lines)} problems with the settings: {names}", details=[*lines, *unknown])
 
     def _source(self, setting: Setting) -> tuple[str, str]:
         """The variable that was used, and its text; an empty one is an unset one."""
