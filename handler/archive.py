@@ -204,9 +204,10 @@ def matches(query: str, stem: str, directory: str = "") -> bool:
     where, slash, name = query.rpartition("/")
     if slash and (not where or where != directory):
         return False
-    parsed = parse(name)
+    # a legacy archive's time may be of another form, so that only its stored name is known for a backup's
+    parsed = parse(name) or parse(f"{name}.b64")
     asked = parsed.stem if parsed and parsed.kind in (Kind.ARCHIVE, Kind.CIPHERTEXT, Kind.LEGACY) else name
-    return asked == stem
+    return stem in (name, asked)
 
 
 # --- time ------------------------------------------------------------------------------------------------------

@@ -32,19 +32,21 @@ Another backup is restored the same way, with its own names; the cipher stands i
 _BLOCK: Final = """\
 umask 077
 manifest={manifest}
+archive={archive}
+[ ! -e "$archive" ] || {{ echo "$archive is here already; move it away" >&2; exit 1; }}
 case "$(gpg --batch --status-fd 1 --verify "$manifest.asc" "$manifest" 2>/dev/null || :)" in
   *BADSIG*) echo "$manifest was changed after it was signed" >&2; exit 1 ;;
   *VALIDSIG*{signer}*) ;;
   *) echo "WARNING: the signature of $manifest cannot be checked with the keys in this gpg" >&2 ;;
 esac
-[ "$(openssl dgst -sha256 -r {ciphertext})" = "{ciphertext_sha256} *{ciphertext}" ] ||
-  {{ echo "{ciphertext} is damaged" >&2; exit 1; }}
+[ "$(openssl dgst -sha256 -r "$archive.enc")" = "{ciphertext_sha256} *$archive.enc" ] ||
+  {{ echo "$archive.enc is damaged" >&2; exit 1; }}
 gpg --quiet --decrypt secret.gpg |
-  openssl enc -d -{cipher} -pbkdf2 -pass stdin -in {ciphertext} -out {archive}
-[ "$(openssl dgst -sha256 -r {archive})" = "{archive_sha256} *{archive}" ] ||
-  {{ echo "wrong password: {archive} is not what was backed up" >&2; exit 1; }}
-tar --list --gzip --file {archive} > /dev/null || echo "WARNING: tar cannot list {archive}" >&2
-echo "{archive} is whole; next: k0sctl apply --restore-from {archive}\""""
+  openssl enc -d -{cipher} -pbkdf2 -pass stdin -in "$archive.enc" -out "$archive"
+[ "$(openssl dgst -sha256 -r "$archive")" = "{archive_sha256} *$archive" ] ||
+  {{ echo "wrong password: $archive is not what was backed up" >&2; exit 1; }}
+tar --list --gzip --file "$archive" > /dev/null || echo "WARNING: tar cannot list $archive" >&2
+echo "$archive is whole; next: k0sctl apply --restore-from $archive\""""
 
 _NOTHING: Final = """\
 echo "there is no backup on this branch yet" >&2
@@ -72,7 +74,6 @@ def _block(latest: Manifest) -> str:
     return _BLOCK.format(
         manifest=latest.file_name,
         signer=latest.signer,
-        ciphertext=latest.ciphertext.name,
         ciphertext_sha256=latest.ciphertext.sha256,
         cipher=latest.cipher,
         archive=latest.archive.name,

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 _ATTEMPT_TIMEOUT: Final = 5.0
 _PAUSE: Final = 0.5
 _AT_ONCE: Final = 64
 #: RFC 4253, 4.2: lines may come before the one that begins with SSH-, and none is longer than 255 bytes.
 _MOST_LINES: Final = 50
+_LONGEST_LINE: Final = 255
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,27 @@ def knock(doors: Sequence[Door], *, wait: float, check: Callable[[], None]) -> d
     return asyncio.run(_knock_all(tuple(dict.fromkeys(doors)), time.monotonic() + wait, check))
 
 
+class _NeverWaitedFor(ThreadPoolExecutor):
+    """Runs each call in a daemon thread: a name server that does not answer must not hold up the end."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401
+        future: Future[Any] = Future()
+
+        def call() -> None:
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:  # noqa: BLE001
+                future.set_exception(error)
+
+        threading.Thread(target=call, daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+        """Nothing: no thread is waited for."""
+
+
 async def _knock_all(doors: Sequence[Door], deadline: float, check: Callable[[], None]) -> dict[Door, Answer]:
+    asyncio.get_running_loop().set_default_executor(_NeverWaitedFor())
     at_once = asyncio.Semaphore(_AT_ONCE)
     tasks = {door: asyncio.create_task(_until(door, deadline, at_once)) for door in doors}
     try:
@@ -84,8 +108,12 @@ async def _try(door: Door, timeout: float) -> Answer:
             return await _greeting(reader)
     except TimeoutError:
         return Answer(problem="connected, but no SSH greeting came" if writer else "no answer")
-    except (OSError, ValueError) as error:
-        return Answer(problem=getattr(error, "strerror", None) or str(error))
+    except OSError as error:
+        # asyncio puts its own words in the place of the system's
+        known = error.errno if error.errno and error.errno > 0 else None
+        return Answer(problem=os.strerror(known) if known else error.strerror or str(error))
+    except ValueError as error:  # a name that cannot be one
+        return Answer(problem=str(error))
     finally:
         if writer is not None:
             writer.close()
@@ -95,9 +123,12 @@ async def _try(door: Door, timeout: float) -> Answer:
 
 async def _greeting(reader: asyncio.StreamReader) -> Answer:
     for _ in range(_MOST_LINES):
-        line = (await reader.readline()).decode("ascii", "replace").strip()
+        try:
+            line = (await reader.readline()).decode("ascii", "replace").strip()
+        except ValueError:  # longer than any line may be
+            break
         if line.startswith("SSH-"):
-            return Answer(banner=line)
+            return Answer(banner="".join(filter(str.isprintable, line[:_LONGEST_LINE])))
         if reader.at_eof():
             return Answer(problem="connected, and closed again without an SSH greeting")
     return Answer(problem="connected, but it does not speak SSH")

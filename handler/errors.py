@@ -6,6 +6,7 @@ A message is one sentence that names what was wrong; ``details`` are the facts b
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Sequence
@@ -106,11 +107,32 @@ def from_os_error(error: OSError, doing: str) -> HandlerError:
         return disk_full(doing)
     where = f": {error.filename}" if error.filename else ""
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        return ConfigurationError(
-            f"not allowed while {doing}{where} ({error.strerror}; this process runs as user {os.geteuid()})",
-            resolution="give this user the rights, or run as the owner: docker run --user UID:GID",
-        )
+        return _not_allowed(error, doing, where)
     return ToolFailed(f"failed while {doing}{where} ({error.strerror})")
+
+
+def _not_allowed(error: OSError, doing: str, where: str) -> ConfigurationError:
+    what = f"not allowed while {doing}{where} ({error.strerror}"
+    if error.errno == errno.EROFS:
+        return ConfigurationError(f"{what})", resolution="mount it writable")
+    owner = _owner(error.filename)
+    if owner is None:
+        return ConfigurationError(
+            f"{what}; this process runs as user {os.geteuid()})", resolution="give this user the rights"
+        )
+    return ConfigurationError(
+        f"{what}; it belongs to user {owner.st_uid}, this process runs as user {os.geteuid()})",
+        resolution=f"give this user the rights, or run as the owner: docker run --user {owner.st_uid}:{owner.st_gid}",
+    )
+
+
+def _owner(name: str | bytes | int | None) -> os.stat_result | None:
+    """Of a file, or of the directory in which it could not be made."""
+    for path in (name, os.path.dirname(name) if isinstance(name, str) else None):  # noqa: PTH120
+        if isinstance(path, str) and path:
+            with contextlib.suppress(OSError):
+                return os.stat(path)  # noqa: PTH116
+    return None
 
 
 EXIT_CODES: dict[int, str] = {

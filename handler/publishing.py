@@ -7,16 +7,14 @@ was. The new tree is the verified parent's, with exactly this run's files added 
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from handler.digest import Digest
-from handler.errors import ConfigurationError, Conflict, HandlerError, IntegrityError, from_os_error
-from handler.opening import Opened, Relation
+from handler.errors import ConfigurationError, HandlerError, IntegrityError, from_os_error
+from handler.opening import Opened
 from handler.process import Children
 from handler.repository import Repository
 from handler.tools.git import Git, Located
@@ -24,8 +22,7 @@ from handler.tools.gitobjects import FILE, SYMLINK, Entry
 from handler.tools.gitstore import Identity, Store
 from handler.tools.gpg import Gpg
 from handler.workspace import locked, write_atomic
-
-_STAGING: Final = "k0sctl-handler"
+from handler.worktree import require_unmoved, staging, writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,72 +69,12 @@ def prepared(git: Git, opened: Opened, parent: Repository | None, backup: Path) 
     try:
         backup.mkdir(parents=True, exist_ok=True)
         with locked(backup):
-            located = _writable(git, opened, parent, backup)
-            staging = located.git_dir / _STAGING
-            shutil.rmtree(staging, ignore_errors=True)  # a killed run's
-            staging.mkdir(mode=0o700)
-            try:
-                yield Target(located=located, store=Store(git, located), parent=parent, staging=staging)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
+            located = writable(git, opened, parent, backup)
+            with staging(located) as private:
+                store = Store(git, located, incoming=private / "objects")
+                yield Target(located=located, store=store, parent=parent, staging=private)
     except OSError as error:
         raise from_os_error(error, f"writing {backup}") from error
-
-
-def _writable(git: Git, opened: Opened, parent: Repository | None, backup: Path) -> Located:
-    if opened.target is None:
-        return _clone(git, opened.source, parent, backup)
-    if opened.relation is not Relation.BEHIND or parent is None:
-        return opened.target
-    before = opened.target.head
-    store = Store(git, opened.target)
-    if before and not store.is_clean(before):
-        raise Conflict(
-            f"{backup} is behind {parent.located.directory} and has changes of its own",
-            resolution=f"look at them (git -C {backup} status), then commit them elsewhere or drop them",
-        )
-    _fetch(git, parent, opened.target)
-    Store(git, opened.target).check_out(before, parent.commit.oid)
-    git.advance(opened.target, parent.commit.oid, "k0sctl-handler: fast-forward")
-    return _again(git, backup)
-
-
-def _clone(git: Git, source: Located | None, parent: Repository | None, backup: Path) -> Located:
-    """Make ``backup`` a repository in place: a mounted directory must keep its inode."""
-    branch = (source.branch if source else None) or "backup"
-    object_format = "sha256" if source and source.head and len(source.head) == 64 else "sha1"  # noqa: PLR2004
-    git.run("init", "--quiet", "--template=", f"--initial-branch={branch}", f"--object-format={object_format}",
-            "--", str(backup))  # fmt: skip
-    env = {"GIT_DIR": str(backup / ".git")}
-    if source and source.origin:
-        git.run("config", "remote.origin.url", source.origin, env=env)
-        git.run("config", "remote.origin.fetch", f"+refs/heads/{branch}:refs/remotes/origin/{branch}", env=env)
-        git.run("config", f"branch.{branch}.remote", "origin", env=env)
-        git.run("config", f"branch.{branch}.merge", f"refs/heads/{branch}", env=env)
-    located = _again(git, backup)
-    if parent is not None:
-        _fetch(git, parent, located)
-        located = _again(git, backup)
-        Store(git, located).check_out(None, parent.commit.oid)
-        git.advance(located, parent.commit.oid, "k0sctl-handler: clone")
-    return _again(git, backup)
-
-
-def _fetch(git: Git, parent: Repository, target: Located) -> None:
-    """Bring the parent's objects into the target, through our own git directory and none of its configuration."""
-    source = parent.store.private
-    tip = "refs/heads/verified"
-    git.run("update-ref", tip, parent.commit.oid, env={"GIT_DIR": str(source)})
-    env = {"GIT_DIR": str(target.git_dir), "GIT_ALLOW_PROTOCOL": "file"}
-    git.run("-c", "transfer.fsckObjects=true", "fetch", "--quiet", "--update-shallow", "--no-tags",
-            "--no-write-fetch-head", "--", str(source), tip, env=env)  # fmt: skip
-
-
-def _again(git: Git, directory: Path) -> Located:
-    located = git.locate(directory)
-    if located is None:
-        raise IntegrityError(f"{directory} is no git repository any more")
-    return located
 
 
 def publish(
@@ -173,7 +110,8 @@ def publish(
     written = store.commit(commit)
     gpg.require_signed(written.payload, written.signature or b"", "the new commit")
     with children.uninterrupted():
-        _require_unmoved(git, target.located)
+        require_unmoved(git, target.located.directory, target.located.head)
+        store.keep()
         git.advance(target.located, commit, message.partition("\n")[0])
         problem = _show(target, change, kept, commit)
     return commit, problem
@@ -198,18 +136,13 @@ def _stored(store: Store, path: str, content: bytes | StagedFile) -> Entry:
     return Entry(path=path, mode=FILE, oid=oid)
 
 
-def _require_unmoved(git: Git, located: Located) -> None:
-    now = git.locate(located.directory)
-    if now is None or now.head != located.head:
-        raise Conflict(f"{located.directory} was changed by somebody else during this run")
-
-
 def _show(target: Target, change: Change, kept: Mapping[str, Entry], commit: str) -> str | None:
     """Bring files and index of the working tree to the commit; the commit is there whatever happens here."""
     root = target.located.directory
     try:
         if change.moved_to:
-            _move_aside(root, [path.removeprefix(f"{change.moved_to}/") for path in kept], change.moved_to)
+            aside = f"{change.moved_to}/"
+            _move_aside(root, [path.removeprefix(aside) for path in kept if path.startswith(aside)], change.moved_to)
         for path, content in change.files.items():
             if isinstance(content, bytes):
                 write_atomic(root / path, content)

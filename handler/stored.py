@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from handler.archive import Kind, parse
 from handler.tools.gitobjects import Entry
+
+_TIME_IN_STEM: Final = len("2026-11-20T01-02-03Z")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,11 @@ class Stored:
     def name(self) -> str:
         """The archive's name."""
         return self.ciphertext.name.removesuffix(".b64" if self.legacy else ".enc")
+
+    def has_prefix(self, prefix: str) -> bool:
+        """Whether it is a backup of these archive names; the original system had no fixed form after the prefix."""
+        rest = self.stem.removeprefix(f"{prefix}_")
+        return rest != self.stem and (self.legacy or len(rest) == _TIME_IN_STEM)
 
     @property
     def age_key(self) -> tuple[float, str]:

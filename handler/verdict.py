@@ -75,7 +75,8 @@ def identity(evidence: Evidence) -> Identity:
     elif cause is Cause.ABSENT and _nowhere(evidence):
         state, why = Probe.ABSENT, "no host of the configuration runs a controller"
     elif state is Probe.UNCLEAR:
-        why = "; ".join((why, *(evidence.fatal or "").splitlines()[:1]))
+        said = [f"{host}: {text}" for host, text in evidence.host_failures] or (evidence.fatal or "").splitlines()[:1]
+        why = "; ".join((why, *said))
     return Identity(state, None, why)
 
 
@@ -228,5 +229,6 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
 def _nowhere(evidence: Evidence) -> bool:
     """Whether no host runs k0s: one host without a binary says nothing about the others."""
     without = {host for host, text in evidence.host_failures if Cause.ABSENT.pattern.search(text)}
-    nothing = "failed to find a running controller" in (evidence.fatal or "")
+    # the whole of k0sctl's words: what they quote of a host proves nothing
+    nothing = evidence.fatal == "failed to find a running controller"
     return nothing or (bool(evidence.hosts) and without >= set(evidence.hosts))

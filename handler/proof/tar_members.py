@@ -196,15 +196,16 @@ def _short_name(header: bytes) -> bytes:
 def _pax_records(data: bytes) -> dict[bytes, bytes]:
     """The records ``<length> <key>=<value>\\n`` of an extended header, the length counting the whole record."""
     records: dict[bytes, bytes] = {}
-    while data:
-        length_text, _, _ = data[:12].partition(b" ")
+    position = 0
+    while position < len(data):
+        length_text, _, _ = data[position : position + 12].partition(b" ")
         length = int(length_text) if length_text.isdigit() else 0
-        record = data[:length]
+        record = data[position : position + length]
         key, equals, value = record[len(length_text) + 1 : -1].partition(b"=")
         if len(record) != length or not record.endswith(b"\n") or not equals or not key:
             raise IntegrityError("the archive's tar is damaged: a pax record cannot be read")
         records[key] = value
-        data = data[length:]
+        position += length
     return records
 
 

@@ -103,6 +103,28 @@ def parse_commit(oid: str, data: bytes) -> Commit:
     )
 
 
+def parse_batch(data: bytes) -> dict[str, tuple[str, ...]]:
+    """Parents of the commits that ``git cat-file --batch`` printed, each compared with its id.
+
+    Raises:
+        IntegrityError: one is missing, or is not what its id says.
+    """
+    parents: dict[str, tuple[str, ...]] = {}
+    position = 0
+    while position < len(data):
+        end = data.find(b"\n", position)
+        oid, _, rest = data[position:end].decode("ascii", "replace").partition(" ")
+        kind, _, size = rest.partition(" ")
+        if kind != "commit":
+            raise damaged(oid, "commit", "it is missing")
+        content = data[end + 1 : end + 1 + int(size)]
+        check_oid(oid, "commit", content)
+        headers = content.partition(b"\n\n")[0].split(b"\n")
+        parents[oid] = tuple(line[7:].decode("ascii", "replace") for line in headers if line.startswith(b"parent "))
+        position = end + 2 + int(size)
+    return parents
+
+
 def _time(oid: str, committer: str) -> datetime:
     try:
         return datetime.fromtimestamp(int(committer.rsplit(" ", 2)[1]), UTC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,12 +11,25 @@ from pathlib import Path
 from typing import IO, BinaryIO, Final, cast
 
 from handler.digest import Digest, Meter
-from handler.errors import HandlerError, ToolFailed
+from handler.errors import HandlerError, ToolFailed, disk_full
 from handler.tools.git import Git, Located
-from handler.tools.gitobjects import Commit, Entry, Kind, check_oid, damaged, object_hash, parse_commit, parse_tree
+from handler.tools.gitobjects import (
+    Commit,
+    Entry,
+    Kind,
+    check_oid,
+    damaged,
+    object_hash,
+    parse_batch,
+    parse_commit,
+    parse_tree,
+)
+from handler.workspace import write_atomic
 
 #: Larger objects are not held in memory; manifests, trees and keys are far smaller.
 _LARGEST_READ: Final = 64 << 20
+#: Attributes under which files are bytes; git-config's and the tree's own come before and count less.
+RAW: Final = "* -text -eol -ident -filter -working-tree-encoding\n"
 #: An origin that does not answer must not hold up a run for long.
 _GIVE_UP: Final = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "20"}
 
@@ -30,23 +44,27 @@ class Identity:
 
 
 class Store:
-    """Access to the objects of ``located`` through a git directory of our own."""
+    """Access to the objects of ``located`` through a git directory of our own.
 
-    def __init__(self, git: Git, located: Located) -> None:
+    Args:
+        incoming: where new objects wait until `keep`, so that nothing is left of them when the run fails: a new
+            directory on the file system of the repository. Without it nothing can be written.
+    """
+
+    def __init__(self, git: Git, located: Located, *, incoming: Path | None = None) -> None:
         self._git = git
         self.located = located
-        self._private = git.new_private_directory(located.head or "")
-        alternates = self._private / "objects" / "info" / "alternates"
-        alternates.parent.mkdir(parents=True, exist_ok=True)
-        alternates.write_text(f"{located.objects}\n")
+        self._incoming = incoming
+        self._private = git.new_private_directory(located.object_format)
+        sources = [*([incoming] if incoming else []), located.objects]
+        _write(self._private / "objects" / "info" / "alternates", "".join(f"{path}\n" for path in sources))
+        if incoming:
+            _write(incoming / "info" / "alternates", f"{located.objects}\n")
         if located.shallow:
             (self._private / "shallow").write_text("".join(f"{oid}\n" for oid in located.shallow))
+        # No attribute of the tree changes a byte: files are written and compared as they are.
+        _write(self._private / "info" / "attributes", RAW)
         self._env = {"GIT_DIR": str(self._private)}
-
-    @property
-    def private(self) -> Path:
-        """The git directory of our own; what is fetched from here takes nothing of the repository's configuration."""
-        return self._private
 
     def commit(self, oid: str) -> Commit:
         return parse_commit(oid, self._read(oid, "commit"))
@@ -88,27 +106,49 @@ class Store:
         sink.check()
         return sink.digest
 
-    def ancestors(self, oid: str) -> tuple[frozenset[str], bool]:
-        """All commits that ``oid`` is known to descend from, itself included, and whether that is all of them.
+    def history(self, oid: str) -> dict[str, tuple[str, ...]]:
+        """The commits that are here of those which ``oid`` descends from, with their parents.
 
-        A shallow clone hides the parents' objects, but a commit still names its parents.
+        Each is compared with its id. A shallow clone lacks some; what it has still names its parents.
         """
-        known = set(self._git.text("rev-list", oid, env=self._env).split())
-        shallow = self._private / "shallow"
-        edges = known.intersection(shallow.read_text().split() if shallow.exists() else ())
-        for edge in edges:
-            known.update(self.commit(edge).parents)
-        return frozenset(known), not edges
+        scratch = self._private / "commits"
+        try:
+            scratch.write_bytes(self._git.run("rev-list", oid, env=self._env))
+            with scratch.open("rb") as file:
+                return parse_batch(self._git.run("cat-file", "--batch", stdin=file, env=self._env))
+        except (ToolFailed, ValueError) as error:
+            raise damaged(oid, "commit", "its history cannot be read") from error
 
-    def deepen(self, origin: str) -> bool:
-        """Fetch the history that a shallow clone left out, into our own git directory; False where that fails."""
-        if not (self._private / "shallow").exists() or origin.startswith("-"):
+    def deepen(self) -> bool:
+        """Fetch from origin what a shallow clone left out, into our own git directory; False where that fails."""
+        origin, branch = self.located.origin, self.located.branch
+        if not self.located.shallow or not origin:
             return False
+        refs = f"+refs/heads/{branch or '*'}:refs/deepened/{branch or '*'}"
         env = {**self._env, "GIT_ALLOW_PROTOCOL": "file:https", **_GIVE_UP}
-        status, _, _ = self._git.attempt(
-            "fetch", "--quiet", "--unshallow", "--no-tags", "--filter=tree:0", "--", origin, env=env
-        )
-        return status == 0
+        words = ("fetch", "--quiet", "--unshallow", "--no-tags", "--filter=tree:0", "--", origin, refs)
+        return self._git.attempt(*words, env=env, cwd=self.located.directory)[0] == 0
+
+    def fetch(self, other: Store, commit: str) -> None:
+        """Bring a commit and all that belongs to it from another store, by none of the two configurations."""
+        tip = "refs/heads/verified"
+        self._git.run("update-ref", tip, commit, env={"GIT_DIR": str(other._private)})
+        env = {**self._writing, "GIT_ALLOW_PROTOCOL": "file"}
+        self._git.run("-c", "transfer.fsckObjects=true", "fetch", "--quiet", "--update-shallow", "--no-tags",
+                      "--no-write-fetch-head", "--", str(other._private), tip, env=env)  # fmt: skip
+
+    def keep(self) -> None:
+        """Move the new objects into the repository: the index of a pack last, since it is what git looks for."""
+        if self._incoming is None:
+            return
+        found = [path for path in self._incoming.rglob("*") if path.is_file() and path.parent.name != "info"]
+        for path in sorted(found, key=lambda path: path.suffix == ".idx"):
+            target = self.located.objects / path.relative_to(self._incoming)
+            if not path.name.startswith("tmp_") and not target.exists():
+                target.parent.mkdir(exist_ok=True)
+                path.replace(target)
+        if (self._private / "shallow").exists():
+            write_atomic(self.located.shallow_file, (self._private / "shallow").read_bytes())
 
     def write_file(self, path: Path) -> str:
         """Store a file's bytes as they are, streamed; returns the blob's id."""
@@ -162,20 +202,31 @@ class Store:
 
     def reset_index(self, commit: str) -> None:
         """Make the working tree's index that of ``commit``; files are left as they are."""
-        self._git.run("read-tree", commit, env=self._worktree)
+        # -m keeps what the index knows of unchanged files, so that nobody has to read them again
+        if self._git.attempt("read-tree", "-m", commit, env=self._worktree)[0] != 0:
+            self._git.run("read-tree", commit, env=self._worktree)
 
     def check_out(self, before: str | None, commit: str) -> None:
         """Bring the working tree from one commit to another; files changed by others stop it (git-read-tree(1)).
 
-        Attributes and filters of the tree do not apply: bytes are written as they are.
+        Raises:
+            ToolFailed: it could not; the files are as they were.
         """
-        attributes = self._private / "info" / "attributes"
-        attributes.parent.mkdir(exist_ok=True)
-        attributes.write_text("* -text -eol -ident -filter -working-tree-encoding\n")
+        old = {entry.path for entry in self.tree(self.commit(before).tree)} if before else set()
+        added = [self.located.directory / entry.path for entry in self.tree(self.commit(commit).tree)
+                 if entry.path not in old]  # fmt: skip
+        absent = [path for path in added if not os.path.lexists(path)]
         if before:
             self._git.run("update-index", "-q", "--refresh", env=self._worktree, ok=(0, 1))
         trees = [before, commit] if before else [commit]
-        self._git.run("read-tree", "-m", "-u", *trees, env=self._worktree, cwd=self.located.directory)
+        try:
+            self._git.run("read-tree", "-m", "-u", *trees, env=self._worktree, cwd=self.located.directory)
+        except HandlerError as error:
+            full = os.statvfs(self.located.directory).f_bavail == 0  # git does not say so here
+            for path in absent:
+                path.unlink(missing_ok=True)
+            self._git.attempt("checkout-index", "-q", "-f", "-a", env=self._worktree, cwd=self.located.directory)
+            raise disk_full(f"writing {self.located.shown}", error.details) if full else error from None
 
     def is_clean(self, commit: str) -> bool:
         """Whether the working tree is exactly ``commit``, untracked files aside."""
@@ -187,12 +238,12 @@ class Store:
 
     @property
     def _writing(self) -> dict[str, str]:
-        return {**self._env, "GIT_OBJECT_DIRECTORY": str(self.located.objects)}
+        return {**self._env, "GIT_OBJECT_DIRECTORY": str(self._incoming)} if self._incoming else self._env
 
     @property
     def _worktree(self) -> dict[str, str]:
         return {
-            **self._writing,
+            **self._env,
             "GIT_WORK_TREE": str(self.located.directory),
             "GIT_INDEX_FILE": str(self.located.git_dir / "index"),
         }
@@ -205,6 +256,11 @@ class Store:
             raise damaged(oid, kind, stderr.strip() or "it cannot be read")
         check_oid(oid, kind, data)
         return data
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 class _Sink:

@@ -71,10 +71,9 @@ class K0sctl:
         return match[1]
 
     def run(self, run: Run, on_line: Callable[[str], None] = lambda _: None) -> Evidence:
-        """Run to the end, whatever that is; a run that was killed at its time limit has no exit code.
+        """Run to the end, whatever that is, a signal to the handler included.
 
-        Raises:
-            Interrupted: a signal came; k0sctl was told and has ended.
+        A run that was killed at its time limit has no exit code.
         """
         lines: list[str] = []
 

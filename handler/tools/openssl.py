@@ -15,6 +15,9 @@ from handler.secret import Secret
 
 #: openssl reads a password from a descriptor up to 1023 bytes and silently drops the rest.
 LONGEST_PASSWORD: Final = 1023
+#: What `openssl enc -d` says of a wrong password, of a file that is not its own, and of one that is too short.
+_NOT_CIPHERTEXT: Final = ("bad decrypt", "bad magic number", "error reading input file")
+_NO_SUCH_CIPHER: Final = ("unknown cipher", "error setting cipher", "not supported", "unknown option")
 _TIMEOUT: Final = 6 * 3600.0
 
 
@@ -96,9 +99,14 @@ class OpenSSL:
                 pass_fds=(fd,),
             )
             done = self._children.stream(command, meter.take)
-        if "-d" in flags and any("bad" in line for line in done.tail):
-            raise IntegrityError(f"openssl refused the ciphertext while {doing}", details=done.tail[-3:])
-        if any("unknown cipher" in line.lower() or "error setting cipher" in line.lower() for line in done.tail):
+        said = "" if done.exit_code == 0 else "\n".join(done.tail).lower()
+        if "-d" in flags and any(words in said for words in _NOT_CIPHERTEXT):
+            raise IntegrityError(
+                f"openssl refused the ciphertext while {doing}",
+                details=done.tail[-3:],
+                resolution="it is damaged, or was encrypted with another password or cipher",
+            )
+        if any(words in said for words in _NO_SUCH_CIPHER):
             raise ConfigurationError(f"openssl cannot do this cipher: {cipher}", details=done.tail[-3:])
         done.require_success(doing)
 
@@ -108,8 +116,8 @@ def _password_pipe(password: Secret) -> Iterator[int]:
     """The reading end of a pipe that holds the password: it is in no argv, environment or file."""
     read, write = os.pipe()
     try:
-        os.write(write, password.reveal().encode() + b"\n")
-        os.close(write)
+        with open(write, "wb") as file:  # noqa: PTH123
+            file.write(password.reveal().encode() + b"\n")
         yield read
     finally:
         os.close(read)
