@@ -65,8 +65,9 @@ def main() -> int:
 
 def _measure(lab: Lab, size: int, runs: int) -> int:
     print(_machine(lab.directory))
-    memory = {}
+    memory: dict[int, float] = {}
     seconds: list[float] = []
+    bare: dict[str, float] = {}
     for mib, times in ((64, 1), (size, runs)):
         archive = write_archive(lab.directory / f"{mib}.tar.gz", mib * MIB)
         seconds = []

@@ -13,7 +13,7 @@ from handler.errors import ConfigurationError, IntegrityError
 from handler.process import Children
 from handler.secret import Secret
 from handler.tools.gpg import Gpg
-from handler.watch import descendants
+from handler.watch import adopt_orphans, descendants
 from tests.support.keys import KeyMaker, KeyPair
 
 pytestmark = pytest.mark.contract
@@ -103,7 +103,7 @@ def test_a_recovery_key_opens_the_password(open_gpg: OpenGpg, cluster_key: KeyPa
 
 def test_a_key_that_is_not_a_recipient(open_gpg: OpenGpg, cluster_key: KeyPair, foreign_key: KeyPair) -> None:
     message = open_gpg(cluster_key).encrypt(b"secret", ())
-    with pytest.raises(ConfigurationError, match="cannot open secret.gpg"):
+    with pytest.raises(ConfigurationError, match=r"cannot open secret\.gpg"):
         open_gpg(foreign_key).decrypt(message, "secret.gpg")
 
 
@@ -166,8 +166,6 @@ def test_recovery_keys_that_are_refused(
 
 
 def test_the_agent_is_a_descendant(open_gpg: OpenGpg, cluster_key: KeyPair) -> None:
-    from handler.watch import adopt_orphans
-
     adopt_orphans()
     open_gpg(cluster_key).sign(b"x")
     names = [Path(f"/proc/{pid}/comm").read_text().strip() for pid in descendants()]
