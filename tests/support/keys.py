@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,4 +74,11 @@ class KeyMaker:
         certificate = self.home / "openpgp-revocs.d" / f"{pair.fingerprint}.rev"
         text = certificate.read_text().replace(":-----BEGIN", "-----BEGIN")
         self.gpg("--import", text=text)
+        return self.export(pair.fingerprint, name=pair.name, mail=pair.mail, passphrase=pair.passphrase)
+
+    def expire(self, pair: KeyPair) -> KeyPair:
+        """The key as it is when its time is over."""
+        self.gpg("--quick-set-expire", pair.fingerprint, "seconds=1")
+        self.gpg("--quick-set-expire", pair.fingerprint, "seconds=1", "*")
+        time.sleep(2)
         return self.export(pair.fingerprint, name=pair.name, mail=pair.mail, passphrase=pair.passphrase)

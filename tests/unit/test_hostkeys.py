@@ -1,0 +1,68 @@
+"""Host keys and known_hosts lines."""
+
+from __future__ import annotations
+
+import pytest
+
+from handler.tools.hostkeys import HostKey, PinState, check_pins, known_hosts_name, parse_keys, preferred
+
+ED = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIEFB")
+ED_NEW = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIEFC")
+RSA = HostKey("ssh-rsa", "AAAAB3NzaC1yc2E=")
+ECDSA = HostKey("ecdsa-sha2-nistp256", "AAAAE2VjZHNh")
+ODD = HostKey("sk-ssh-ed25519@openssh.com", "AAAA")
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "name"),
+    [("10.0.0.1", 22, "10.0.0.1"), ("10.0.0.1", 2222, "[10.0.0.1]:2222"), ("::1", 22, "::1"), ("::1", 23, "[::1]:23")],
+)
+def test_names(address: str, port: int, name: str) -> None:
+    assert known_hosts_name(address, port) == name
+
+
+def test_lines() -> None:
+    lines = [
+        "# host found", "", "garbage", f"h {ED.kind}", ED.line("h"), f"{RSA.line('h')} a comment", ED.line("again"),
+        f"@cert-authority {ED_NEW.line('h')}", f"@revoked {ED_NEW.line('h')}", f"\t{ECDSA.line('h')}",
+    ]  # fmt: skip
+    assert parse_keys(lines) == (ED, RSA, ECDSA)
+    assert parse_keys([]) == ()
+
+
+def test_fingerprints() -> None:
+    assert HostKey("x", "QUJD").fingerprint == "SHA256:tdQEXD9Gb6kf4sxqvnkjKhpXzfEE96JucW4KHieJ33g"
+    assert "=" not in ED.fingerprint
+    assert ED.fingerprint != ED_NEW.fingerprint
+    assert HostKey("x", "not base64").fingerprint == "unreadable"
+
+
+def test_what_the_client_is_shown_first() -> None:
+    assert preferred([RSA, ECDSA, ED]) == ED
+    assert preferred([ODD, RSA]) == RSA
+    assert preferred([ODD]) == ODD
+    assert preferred([]) is None
+
+
+@pytest.mark.parametrize(
+    ("shown", "pinned", "state"),
+    [
+        ([ED, RSA], [ED], PinState.FITS),
+        ([ED, RSA], [RSA], PinState.OTHER_KIND),
+        ([ED, RSA], [ED_NEW], PinState.CHANGED),
+        ([ED, RSA], [ED_NEW, RSA], PinState.CHANGED),
+        ([ED], [ED_NEW, ED], PinState.FITS),
+        ([ED], [], PinState.NOT_PINNED),
+        ([], [ED], PinState.UNCHECKED),
+    ],
+)
+def test_comparing(shown: list[HostKey], pinned: list[HostKey], state: PinState) -> None:
+    check = check_pins("h", shown, [key.line("h") for key in pinned])
+    assert check.state is state
+    assert check.pinned == tuple(pinned)
+    assert check.shown == preferred(shown)
+
+
+@pytest.mark.parametrize("marker", ["@cert-authority", "@revoked"])
+def test_marked_lines_are_left_to_the_client(marker: str) -> None:
+    assert check_pins("h", [ED], [ED.line("h"), f"{marker} {ED_NEW.line('h')}"]).state is PinState.UNCHECKED
