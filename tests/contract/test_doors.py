@@ -240,7 +240,7 @@ def test_a_resolver_that_does_not_answer_holds_up_nothing(tmp_path: Path, how: s
         ["unshare", "-mn", sys.executable, "-c", SLOW_RESOLVER, str(tmp_path / "resolv.conf"), how],
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    if "Operation not permitted" in done.stderr:
+    if done.stderr.startswith("unshare:"):
         pytest.skip("no network of its own here")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "True", done.stdout
