@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -119,9 +119,9 @@ class Lab:
     def command(self, *arguments: str) -> list[str]:
         return [*self.prefix, sys.executable, "-m", "handler", *arguments]
 
-    def run(self, *arguments: str, timeout: float = 120, **env: str | None) -> Ended:
+    def run(self, *arguments: str, **env: str | None) -> Ended:
         done = subprocess.run(
-            self.command(*arguments), cwd=self.work, env=self.env(**env), timeout=timeout,
+            self.command(*arguments), cwd=self.work, env=self.env(**env), timeout=120,
             capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         return Ended(done.returncode, done.stdout, done.stderr).checked()
@@ -152,20 +152,19 @@ class Lab:
 
     # --- the repository ----------------------------------------------------------------------------------------
 
-    def git(self, *arguments: str, directory: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    def git(self, *arguments: str, directory: Path | None = None) -> str:
         done = subprocess.run(
             ["git", "-c", "safe.directory=*", *arguments], cwd=directory or self.backup, capture_output=True,
-            text=True, check=False, env={**os.environ, **(env or {})},
+            text=True, check=False, env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    def commit(self, message: str = "by hand", *, sign: Path | None = None, key: str = "") -> str:
-        """Commit the whole working tree of backup/ by plain git; returns the id."""
+    def commit(self, message: str = "by hand") -> str:
+        """Commit the whole working tree of backup/ by plain git, unsigned; returns the id."""
         self.git("add", "-A")
-        who = ["-c", "user.name=hand", "-c", "user.email=hand@example.org", "-c", "gpg.program=gpg"]
-        signed = [f"-S{key}"] if sign else ["--no-gpg-sign"]
-        self.git(*who, "commit", "-q", "-m", message, *signed, env={"GNUPGHOME": str(sign)} if sign else None)
+        who = ("-c", "user.name=hand", "-c", "user.email=hand@example.org")
+        self.git(*who, "commit", "-q", "-m", message, "--no-gpg-sign")
         return self.head()
 
     def head(self, directory: Path | None = None) -> str:
@@ -179,10 +178,14 @@ class Lab:
 
     def latest(self) -> str:
         """Stem of the latest backup."""
-        return re.sub(r"\.tar\.gz\.enc$", "", os.readlink(self.backup / "k0s_backup_latest"))
+        return re.sub(r"\.tar\.gz\.enc$", "", (self.backup / "k0s_backup_latest").readlink().name)
 
     def manifest(self, stem: str = "") -> dict[str, Any]:
-        loaded: dict[str, Any] = json.loads((self.backup / f"{stem or self.latest()}.json").read_bytes())
+        return self.load(self.backup / f"{stem or self.latest()}.json")
+
+    @staticmethod
+    def load(path: Path) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(path.read_bytes())
         return loaded
 
     @contextlib.contextmanager
@@ -206,8 +209,7 @@ class Lab:
     def report(self) -> dict[str, Any]:
         """The newest report."""
         path = max(self.auditlog.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
-        loaded: dict[str, Any] = json.loads(path.read_text())
-        return loaded
+        return self.load(path)
 
     def leftovers(self) -> list[str]:
         """What the handler has left in private places; those of a run that lives are locked, and are not counted."""

@@ -110,7 +110,9 @@ def _download(host: Host, archive: str, size: int, output: Path) -> None:
             except CommandError as error:
                 raise Fatal(f"download backup: failed to execute dd: command result: {error}") from None
             try:
-                target.write(block)
+                rest = memoryview(block)
+                while rest:  # a disk that is almost full takes a part
+                    rest = rest[target.write(rest) :]
             except OSError as error:
                 raise Fatal(f"download backup: write {output}: {(error.strerror or '').lower()}") from None
             done += len(block)
