@@ -155,7 +155,7 @@ def test_an_expired_key(stored: Lab, key_maker: KeyMaker, site: Site) -> None:
 
 
 def test_a_key_that_expires_soon(empty: Lab, key_maker: KeyMaker) -> None:
-    empty.key = key_maker.make("soon", expires="10d")
+    empty.key = key_maker.make("expiring", expires="10d")
     done = empty.ok("init")
     assert "warning: the key expires on" in done.stderr
     assert f"gpg --quick-set-expire {empty.key.fingerprint}" in done.stderr
