@@ -14,6 +14,20 @@ from handler.watch import Watch
 from tests.support.keys import KeyMaker, KeyPair
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Only processes that run tests are measured: what they start is as fast as it is for users."""
+    if config.getoption("numprocesses", default=None):
+        raise pytest.UsageError("-n: tests side by side disturb each other in /dev/shm; `./dev test` keeps them apart")
+    if hasattr(config, "workerinput") or not config.getoption("tx", default=None):
+        os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side the long ones come first, so that no process waits for another one at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
 @pytest.fixture(scope="session")
 def key_maker() -> Iterator[KeyMaker]:
     maker = KeyMaker()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,15 +17,6 @@ from tests.practice.faults import HOST_FAULTS, K0SCTL_FAULTS
 from tests.practice.host import PracticeHost
 from tests.support.keys import KeyPair
 from tests.support.lab import Lab
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """``E2E_SHARD=1/2`` runs every second end-to-end test: two such processes side by side take half the time."""
-    shard, _, count = os.environ.get("E2E_SHARD", "1/1").partition("/")
-    ours = [item for item in items if Path(__file__).parent in item.path.parents]
-    left_out = [item for number, item in enumerate(ours) if number % int(count) != int(shard) - 1]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if item not in left_out]
 
 
 @dataclass(frozen=True)
