@@ -90,19 +90,23 @@ class Redactor:
 
     def __init__(self) -> None:
         self._known: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
+        #: Finds that many of the known forms.
+        self._pattern: tuple[int, re.Pattern[str]] = (0, re.compile(r"(?!)"))
 
     def learn(self, *values: str | Secret) -> None:
         """Add values; empty and very short ones are ignored."""
         for value in values:
             text = value.reveal() if isinstance(value, Secret) else value
             self._known.update(form for form in _forms(text) if len(form) >= SHORTEST_MASKED)
-        # longest first: a whole key must not be cut into its masked lines
-        ordered = sorted(self._known, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def mask(self, text: str) -> str:
         # A search for each form is far faster than one for all of them, and nearly every text holds none.
-        if self._pattern is None or not any(form in text for form in self._known):
+        known = tuple(self._known)  # another thread may learn meanwhile
+        if not any(form in text for form in known):
             return text
-        return self._pattern.sub(MASK, text)
+        count, pattern = self._pattern
+        if count != len(known):
+            # longest first: a whole key must not be cut into its masked lines
+            pattern = re.compile("|".join(map(re.escape, sorted(known, key=len, reverse=True))))
+            self._pattern = (len(known), pattern)
+        return pattern.sub(MASK, text)

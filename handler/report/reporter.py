@@ -20,6 +20,7 @@ from handler.secret import Redactor
 
 #: Seconds between two progress events: more often is seen by nobody.
 _PROGRESS_EVERY: Final = 0.1
+_TOLD_WHEN_QUIET: Final = (events.Warning_, events.Output, events.Finished)
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Reporter:
     Attributes:
         redactor: masks every text; what it learns later also masks what is still held back.
         steps, warnings, facts: unmasked, for the JSON report, which masks them.
+        quiet: only warnings, errors and the last line are shown.
     """
 
     def __init__(self, sinks: Sequence[Sink], redactor: Redactor, clock: Callable[[], float] = time.monotonic) -> None:
@@ -59,6 +61,7 @@ class Reporter:
         self.steps: list[StepRecord] = []
         self.warnings: list[str] = []
         self.facts: dict[str, object] = {}
+        self.quiet = False
         self._sinks = list(sinks)
         self._clock = clock
         self._names: list[str] = []
@@ -170,6 +173,8 @@ class Reporter:
                 return
             if not isinstance(event, events.Progress):
                 self._held.append(event)
+            if self.quiet:
+                return
             safe = self._safe(event)
             for sink in list(self._sinks):
                 self._guarded(sink, partial(sink.preview, safe))
@@ -184,6 +189,8 @@ class Reporter:
                 self._deliver(event)
 
     def _deliver(self, event: events.Event) -> None:
+        if self.quiet and not isinstance(event, _TOLD_WHEN_QUIET):
+            return
         safe = self._safe(event)
         for sink in list(self._sinks):
             if self._guarded(sink, partial(sink.handle, safe)):

@@ -7,7 +7,10 @@ from typing import TextIO
 
 
 class SafeStream:
-    """Wraps stderr or a log; after a broken pipe or a full disk it is silent.
+    """Wraps stdout, stderr or a log; after a broken pipe or a full disk it is silent.
+
+    Attributes:
+        lost: why some of the text was lost, where that was nobody's wish; a reader that goes away wants no more.
 
     The file descriptor is then pointed at /dev/null: text that Python still holds would otherwise fail once
     more when the interpreter exits, and turn the exit code into 120.
@@ -16,6 +19,7 @@ class SafeStream:
     def __init__(self, stream: TextIO | None) -> None:
         # Python sets sys.stderr to None when it was closed before the start
         self._stream = stream
+        self.lost: OSError | None = None
 
     @property
     def broken(self) -> bool:
@@ -29,20 +33,20 @@ class SafeStream:
         if self._stream is not None:
             try:
                 self._write(self._stream, text)
-            except BlockingIOError:
-                pass  # a child left the descriptor non-blocking: lose this text only
-            except (OSError, ValueError):
-                self._silence()
+            except BlockingIOError as error:
+                self.lost = error  # a child left the descriptor non-blocking: lose this text only
+            except (OSError, ValueError) as error:
+                self._silence(error)
         return len(text)
 
     def flush(self) -> None:
         if self._stream is not None:
             try:
                 self._stream.flush()
-            except BlockingIOError:
-                pass
-            except (OSError, ValueError):
-                self._silence()
+            except BlockingIOError as error:
+                self.lost = error
+            except (OSError, ValueError) as error:
+                self._silence(error)
 
     def isatty(self) -> bool:
         try:
@@ -61,7 +65,9 @@ class SafeStream:
         except UnicodeEncodeError:
             stream.write(text.encode(self.encoding, "backslashreplace").decode(self.encoding))
 
-    def _silence(self) -> None:
+    def _silence(self, error: OSError | ValueError) -> None:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            self.lost = error
         stream, self._stream = self._stream, None
         try:
             descriptor = stream.fileno() if stream is not None else -1

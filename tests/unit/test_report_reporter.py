@@ -136,6 +136,63 @@ def test_our_own_words_are_not_masked() -> None:
     assert "k0sctl-handler: backup FAILED (4 tool failed): the **** is bad." in stream.getvalue()
 
 
+class TestQuiet:
+    """Only warnings, errors and the last line."""
+
+    def test_what_is_told_and_what_is_not(self) -> None:
+        reporter, stream, redactor = plain()
+        redactor.learn(SECRET)
+        reporter.quiet = True
+        reporter.hold()
+        reporter.headline("backup of prod")
+        with reporter.step("take backup") as step:
+            reporter.phase("Connect to hosts")
+            reporter.note("a note")
+            reporter.warn(f"UNPINNED\n{SECRET} ssh-ed25519 AAAA")
+            reporter.progress(1, 1)
+            step.note("3.1 MB")
+        reporter.tail(["no space left"])
+        reporter.finish(Outcome.failed("backup", ToolFailed("disk full", details=["df: 0"], resolution="make room")))
+        assert stream.getvalue().splitlines() == [
+            "warning: UNPINNED",
+            "**** ssh-ed25519 AAAA",
+            "| no space left",
+            "  df: 0",
+            "k0sctl-handler: backup FAILED (4 tool failed): disk full. Next: make room. Report: none",
+        ]
+
+    def test_the_report_still_knows_everything(self) -> None:
+        reporter, _, _ = plain()
+        reporter.quiet = True
+        with reporter.step("take backup"):
+            reporter.warn("late")
+        reporter.fact("uid", "a")
+        assert reporter.steps == [StepRecord("take backup", 1.5, True)]
+        assert (reporter.warnings, reporter.facts) == (["late"], {"uid": "a"})
+
+    def test_a_good_run_is_one_line(self) -> None:
+        reporter, stream, _ = plain()
+        reporter.quiet = True
+        reporter.headline("backup of prod")
+        with reporter.step("take backup"):
+            reporter.note("a note")
+        reporter.finish(DONE)
+        assert stream.getvalue() == "k0sctl-handler: backup ok: stored. Report: auditlog/a.json\n"
+
+    def test_live_sinks_show_nothing_either(self) -> None:
+        sink = Recorder()
+        reporter = Reporter([sink], Redactor())
+        reporter.quiet = True
+        reporter.hold()
+        with reporter.step("probe"):
+            reporter.progress(5, 10)
+            reporter.warn("slow")
+        assert sink.previewed == []
+        assert sink.handled == []
+        reporter.headline("x")
+        assert sink.handled == [events.Warning_("slow")]
+
+
 class TestHolding:
     def test_the_headline_is_the_first_line(self) -> None:
         reporter, stream, redactor = plain()
