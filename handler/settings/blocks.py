@@ -102,6 +102,14 @@ def passphrase(text: str) -> str:
     return text
 
 
+def token(text: str) -> str:
+    """A token: one word, without what copying leaves around it."""
+    text = text.strip()
+    if not re.fullmatch(r"[!-~]+", text):
+        raise Rejected("must be one word of printable ASCII characters")
+    return text
+
+
 def _labels(text: str) -> list[str]:
     """The labels of all complete blocks, in their order."""
     if "\0" in text:

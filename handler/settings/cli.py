@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from handler.errors import ConfigurationError
 from handler.settings import convert
-from handler.settings.commands import find_command, nearest, unknown_command
+from handler.settings.commands import COMMANDS, Command, find_command, nearest, unknown_command
 from handler.settings.convert import Rejected
 from handler.settings.table import BY_NAME
 
-USAGE: Final = "k0sctl-handler [COMMAND] [NAME] [--to PATH] [--help] [--version]"
-_OPTIONS: Final = ("--to", "--help", "--version")
+USAGE: Final = "k0sctl-handler [COMMAND] [NAME] [--to PATH] [--all] [--deep] [--json] [--help] [--version]"
+#: Options that stand for themselves; those of single commands first.
+_SWITCHES: Final = ("--all", "--deep", "--json", "--version", "--help")
+_SHORT: Final = {"-V": "--version", "-h": "--help"}
 _MOST_WORDS: Final = 2
 
 
@@ -26,11 +28,17 @@ class Invocation:
         command: the command's own name, or empty.
         name: the backup to use, or empty.
         to: where a decrypted archive goes.
+        all: every backup instead of one.
+        deep: look at the running cluster too.
+        json: the report and the result as one JSON document on stdout.
     """
 
     command: str = ""
     name: str = ""
     to: Path | None = None
+    all: bool = False
+    deep: bool = False
+    json: bool = False
     help: bool = False
 
 
@@ -38,10 +46,14 @@ class Invocation:
 class _Words:
     """The arguments, sorted."""
 
-    plain: list[str]
+    plain: list[str] = field(default_factory=list)
     to: str | None = None
-    help: bool = False
-    version: bool = False
+    switches: set[str] = field(default_factory=set)
+
+    @property
+    def own(self) -> list[str]:
+        """The options that only some commands know."""
+        return [*(["--to"] if self.to is not None else []), *sorted(self.switches & {"--all", "--deep"})]
 
 
 def parse_arguments(argv: Sequence[str], env: Mapping[str, str]) -> Invocation:
@@ -54,46 +66,72 @@ def parse_arguments(argv: Sequence[str], env: Mapping[str, str]) -> Invocation:
         ConfigurationError: with the usage.
     """
     words = _sorted(argv)
-    if words.help:
+    if "--help" in words.switches:
         return Invocation(help=True)
     if len(words.plain) > _MOST_WORDS:
         raise _error(f"{words.plain[_MOST_WORDS]!r}: no more than a COMMAND and a NAME is understood")
     # an empty word, as an unset variable leaves it, is no word
     command, name = (*words.plain, "", "")[:_MOST_WORDS]
-    if words.version:
-        if command or name or words.to is not None:
+    if "--version" in words.switches:
+        if command or name or words.own:
             raise _error("--version stands alone")
         command = "version"
     if command and find_command(command) is None:
         raise _error(f"COMMAND {command!r}: {unknown_command(command)}")
     effective = find_command(command or _from(env))
-    if effective is not None and not effective.takes_name and (name or words.to is not None):
-        extra = f"NAME {name!r}" if name else "--to"
-        raise _error(f"{extra}: `{effective.name}` takes none, only `restore` does")
-    if name:
-        try:
-            convert.backup_name(name)
-        except Rejected as rejected:
-            raise _error(f"NAME {name!r}: {rejected}") from None
+    if effective is not None:
+        _check_fit(effective, name, words)
     given = find_command(command)
     return Invocation(
         command=given.name if given else "",
         name=name,
         to=None if words.to is None else Path(words.to),
+        all="--all" in words.switches,
+        deep="--deep" in words.switches,
+        json="--json" in words.switches,
     )
+
+
+def _check_fit(command: Command, name: str, words: _Words) -> None:
+    """Refuse what this command does not take."""
+    if name and not command.takes_name:
+        takers = [one for one in COMMANDS if one.takes_name]
+        raise _error(f"NAME {name!r}: `{command.name}` takes none, only {_listed(takers)}")
+    for option in words.own:
+        if option not in command.options:
+            takers = [one for one in COMMANDS if option in one.options]
+            raise _error(f"{option}: `{command.name}` does not take it, only {_listed(takers)}")
+    if name and "--all" in words.switches:
+        raise _error(f"NAME {name!r} and --all: keep one of them")
+    if name:
+        try:
+            convert.backup_name(name)
+        except Rejected as rejected:
+            raise _error(f"NAME {name!r}: {rejected}") from None
+
+
+def _listed(commands: Iterable[Command]) -> str:
+    return " and ".join(f"`{command.name}`" for command in commands)
 
 
 def _from(env: Mapping[str, str]) -> str:
     return env.get("K0SCTL_CMD_NAME", "").strip() or BY_NAME["K0SCTL_CMD_NAME"].default
 
 
+def asks_for_json(argv: Sequence[str]) -> bool:
+    """Whether ``--json`` was asked for, also where the rest of the command line is wrong."""
+    return "--json" in (argv[: argv.index("--")] if "--" in argv else argv)
+
+
 def _sorted(argv: Sequence[str]) -> _Words:
+    words = _Words()
     if _asks_for_help(argv):
-        return _Words(plain=[], help=True)
-    words = _Words(plain=[])
+        words.switches.add("--help")
+        return words
     rest = iter(argv)
     for word in rest:
         option, has_value, value = word.partition("=")
+        option = _SHORT.get(option, option)
         if word == "--":
             words.plain.extend(rest)
         elif option == "--to":
@@ -103,10 +141,12 @@ def _sorted(argv: Sequence[str]) -> _Words:
             # a forgotten path must not swallow the next option
             if not words.to or (not has_value and words.to.startswith("-")):
                 raise _error("--to: needs a PATH")
-        elif word in ("--version", "-V"):
-            words.version = True
+        elif option in _SWITCHES:
+            if has_value:
+                raise _error(f"{option}: takes no value")
+            words.switches.add(option)
         elif word.startswith("-") and word != "-":
-            meant = nearest(option, _OPTIONS)
+            meant = nearest(option, ("--to", *_SWITCHES))
             raise _error(f"option {option!r} is not known" + (f"; did you mean {meant}?" if meant else ""))
         else:
             words.plain.append(word)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
@@ -24,26 +24,38 @@ class Command:
 
     Attributes:
         needs: what must be there in every case.
-        needs_with_repository: what must be there too once there is a backup repository.
-        usage: what may follow the command's name.
-        takes_name: whether a backup's NAME and ``--to`` may follow.
+        also_needs: what must be there in some cases, and in which.
+        takes_name: whether a backup's NAME may follow.
+        options: those of its own that may follow: option → its value's name, or empty for a switch.
     """
 
     name: str
     does: str
     aliases: tuple[str, ...] = ()
     needs: frozenset[Need] = frozenset()
-    needs_with_repository: frozenset[Need] = frozenset()
-    usage: str = ""
+    also_needs: Mapping[Need, str] = field(default_factory=dict)
     takes_name: bool = False
+    options: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         return (self.name, *self.aliases)
 
+    @property
+    def usage(self) -> str:
+        """What may follow the command's name."""
+        options = (f"[{option} {value}".rstrip() + "]" for option, value in self.options.items())
+        return " ".join((*(("[NAME]",) if self.takes_name else ()), *options))
+
 
 COMMANDS: Final[tuple[Command, ...]] = (
     Command(name="version", does="prints the handler's version, then k0sctl's; never fails on other settings"),
+    Command(
+        name="check",
+        does="looks at tools, settings, keys, configuration, hosts and backups before anything is done; changes "
+        "nothing, and tells the line that mends each finding; --deep also asks which cluster runs",
+        options={"--deep": ""},
+    ),
     Command(
         name="init",
         does="makes the backup branch: a random password, encrypted to the cluster's GPG key, as one signed commit",
@@ -54,7 +66,7 @@ COMMANDS: Final[tuple[Command, ...]] = (
         aliases=("install",),
         does="installs or updates the cluster; a new installation is restored from the latest backup",
         needs=frozenset({Need.CONFIG, Need.SSH}),
-        needs_with_repository=frozenset({Need.GPG}),
+        also_needs={Need.GPG: "once there is a repository"},
     ),
     Command(
         name="backup",
@@ -62,12 +74,38 @@ COMMANDS: Final[tuple[Command, ...]] = (
         needs=frozenset({Need.CONFIG, Need.SSH, Need.GPG, Need.REPOSITORY}),
     ),
     Command(
+        name="reset",
+        aliases=("uninstall",),
+        does="removes k0s from all hosts and looks whether it is gone; only with a fresh, proven backup of this very "
+        "cluster, or with K0SCTL_CONFIRM_RESET",
+        needs=frozenset({Need.CONFIG, Need.SSH}),
+        also_needs={Need.GPG: "unless confirmed", Need.REPOSITORY: "unless confirmed"},
+    ),
+    Command(
         name="restore",
         aliases=("decrypt",),
         does="verifies and decrypts a backup for a manual restore, into the current directory or to PATH",
         needs=frozenset({Need.GPG, Need.REPOSITORY}),
-        usage="[NAME] [--to PATH]",
         takes_name=True,
+        options={"--to": "PATH"},
+    ),
+    Command(
+        name="verify",
+        does="proves a stored backup, or all: signatures, checksums, a full decryption, the content",
+        needs=frozenset({Need.GPG, Need.REPOSITORY}),
+        takes_name=True,
+        options={"--all": ""},
+    ),
+    Command(
+        name="list",
+        does="lists the backups: names, ages, sizes, UID, versions, cipher and proof",
+        needs=frozenset({Need.GPG, Need.REPOSITORY}),
+    ),
+    Command(
+        name="status",
+        does="tells the age of the newest proven backup; exit code 5 when there is none or it is too old; also for "
+        "Prometheus, as auditlog/k0sctl_handler.prom",
+        needs=frozenset({Need.GPG, Need.REPOSITORY}),
     ),
 )
 

@@ -22,13 +22,32 @@ _BACKUP: Final = re.compile(rf"(?:archive/(?:{_SEGMENT}/)*)?{_SEGMENT}")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
+_LONGEST_BRANCH: Final = 200
+_USER: Final = r"(?:\w[\w.%+-]*@)?"
+_HOST: Final = r"(?:\w[\w.-]*|\[[0-9a-fA-F:]+\])(?::\d{1,5})?"
+#: No host begins with a dash, which ssh would take for an option. No path has an @: a password that holds a slash
+#: would be taken for a part of it.
+_URLS: Final = tuple(
+    re.compile(form, re.ASCII)
+    for form in (
+        rf"https://{_USER}{_HOST}/[^?#@]+",
+        rf"ssh://{_USER}{_HOST}/[^@]+",
+        rf"{_USER}\w[\w.-]*:(?:[^/:@-]|/[^/@])[^@]*",
+        r"file:///.+",
+    )
+)
+_PASSWORD: Final = re.compile(r"(?:[\w+]+://)?[^/@:]*:[^/@]*@")
 _FLAGS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 #: Files that the handler or ssh itself keeps beside the key: a key of that name would replace them.
 _NOT_A_KEY: Final = frozenset({"config", "known_hosts", "authorized_keys", "environment", "rc"})
 
 
 class Rejected(ValueError):
-    """A value does not fit; the text says what is allowed."""
+    """A value does not fit; the text says what is allowed. ``secret``: the value may hold one, so it is not shown."""
+
+    def __init__(self, allowed: str, *, secret: bool = False) -> None:
+        super().__init__(allowed)
+        self.secret = secret
 
 
 def command(text: str) -> Command:
@@ -181,4 +200,30 @@ def backup_name(text: str) -> str:
     """The name of a backup, never a way out of the repository."""
     if not _BACKUP.fullmatch(text):
         raise Rejected("must be a backup's bare name as in the repository (or archive/…), or latest")
+    return text
+
+
+def branch(text: str) -> str:
+    """The name of a git branch (git-check-ref-format(1), and nothing that a shell or an option could be)."""
+    odd = any(part.startswith((".", "-")) or part.endswith((".", ".lock")) or not part for part in text.split("/"))
+    odd = odd or ".." in text or text == "HEAD" or not re.fullmatch(r"[A-Za-z0-9._/-]+", text)
+    if odd or len(text) > _LONGEST_BRANCH:
+        raise Rejected("must be the name of a branch such as backup or clusters/prod")
+    if text.startswith("refs/"):
+        raise Rejected("must be the branch's bare name, without refs/heads/")
+    return text
+
+
+def git_url(text: str) -> str:
+    """The URL of a repository, without credentials: those have settings of their own, and never reach an argument."""
+    # what may be a credential, also in a wrong place or a query
+    secret = bool(set(text) & set("@?#"))
+    if text.startswith("/"):
+        text = f"file://{text}"
+    if any(char.isspace() for char in text) or not text.isprintable():
+        raise Rejected("must be a URL without spaces", secret=secret)
+    if _PASSWORD.match(text):
+        raise Rejected("must not hold a password: set K0SCTL_GIT_TOKEN or K0SCTL_GIT_SSH_KEY", secret=True)
+    if not any(form.fullmatch(text) for form in _URLS):
+        raise Rejected("must be https://HOST/PATH, ssh://USER@HOST/PATH, USER@HOST:PATH or file:///PATH", secret=secret)
     return text

@@ -10,16 +10,21 @@ from typing import Final
 from handler.errors import EXIT_CODES
 from handler.settings.cli import USAGE
 from handler.settings.commands import COMMANDS, Command
-from handler.settings.table import SETTINGS, Setting
+from handler.settings.setting import Setting
+from handler.settings.table import SETTINGS
 
 WIDTH: Final = 100
 _EMBEDDED: Final = re.compile(r"(<!-- table:(?P<name>[a-z-]+) -->\n)(?P<body>.*?)(<!-- /table -->)", re.DOTALL)
 
+_JSON_NOTE: Final = (
+    'With --json every command prints one JSON document to stdout: its report, and what it found as "result".'
+)
 _EXAMPLES: Final = """\
   k0sctl-handler
   K0SCTL_GPG_KEY_FILE=cluster.asc k0sctl-handler init
   K0SCTL_GPG_KEY_FILE=cluster.asc k0sctl-handler backup
   K0SCTL_GPG_KEY_FILE=cluster.asc k0sctl-handler restore --to old.tar.gz
+  K0SCTL_GPG_KEY_FILE=cluster.asc k0sctl-handler list --json | jq .result
   docker run --rm -v "$PWD:/work" --user "$(id -u):$(id -g)" -e K0SCTL_CMD_NAME=apply IMAGE"""
 
 
@@ -29,6 +34,7 @@ def help_text() -> str:
         f"usage: {USAGE}",
         "Runs one life-cycle action on one k0s cluster and exits.",
         _section("Commands", ((_called(command), command.does) for command in COMMANDS), column=30),
+        textwrap.fill(_JSON_NOTE, WIDTH),
         _section("Environment variables", ((setting.name, _told(setting)) for setting in SETTINGS), column=24),
         textwrap.fill(_file_note(markup=False), WIDTH, break_on_hyphens=False),
         _section("Exit codes", ((str(code), meaning) for code, meaning in EXIT_CODES.items()), column=6),
@@ -79,10 +85,7 @@ def readme_tables() -> dict[str, str]:
         ),
         "settings": _markdown(
             ("variable", "default", "used by", "meaning"),
-            (
-                (f"`{setting.name}`", _default_cell(setting), ", ".join(setting.commands), setting.meaning)
-                for setting in SETTINGS
-            ),
+            ((f"`{setting.name}`", _default_cell(setting), _users(setting), setting.meaning) for setting in SETTINGS),
         )
         + f"\n{_file_note(markup=True)}\n",
         "exit-codes": _markdown(("code", "meaning"), ((str(code), text) for code, text in EXIT_CODES.items())),
@@ -90,8 +93,17 @@ def readme_tables() -> dict[str, str]:
 
 
 def _needs(command: Command) -> str:
-    later = [f"{need} once there is a repository" for need in sorted(command.needs_with_repository)]
-    return ", ".join([*sorted(command.needs), *later]) or "–"
+    if command.name == "check":
+        return "what is set"
+    return ", ".join([*sorted(command.needs), *(f"{need} {when}" for need, when in command.also_needs.items())]) or "–"
+
+
+def _users(setting: Setting) -> str:
+    """The commands that read it, in few words."""
+    without = [command.name for command in COMMANDS if command.name not in setting.commands]
+    if len(without) > len(setting.commands):
+        return ", ".join(setting.commands)
+    return f"all but {', '.join(without)}" if without else "all"
 
 
 def _default_cell(setting: Setting) -> str:

@@ -10,7 +10,8 @@ from handler.errors import ConfigurationError
 from handler.secret import Redactor
 from handler.settings.commands import nearest
 from handler.settings.convert import Rejected
-from handler.settings.table import BY_NAME, FILE_SUFFIX, PREFIX, Setting, known_names
+from handler.settings.setting import FILE_SUFFIX, PREFIX, Setting
+from handler.settings.table import BY_NAME, known_names
 
 Value = TypeVar("Value")
 #: Reads a file of text; raises OSError or ValueError.
@@ -67,7 +68,8 @@ class Values:
                 _refuse_control_characters(text)
             return convert(text)
         except Rejected as rejected:
-            self.problem(source, str(rejected), shown=self._shown(setting, source, text))
+            shown = " (its value is not shown)" if rejected.secret else self._shown(setting, source, text)
+            self.problem(source, str(rejected), shown=shown)
             return None
 
     def given(self, name: str) -> bool:

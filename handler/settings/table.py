@@ -2,61 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-PREFIX: Final = "K0SCTL_"
-FILE_SUFFIX: Final = "_FILE"
+from handler.settings.commands import COMMANDS
+from handler.settings.extra_arguments import EXTRA_ARGUMENTS
+from handler.settings.setting import Kind, Setting
 
-
-class Kind(StrEnum):
-    """What a value looks like, in the words of the help."""
-
-    COMMAND = "command"
-    FLAG = "true or false"
-    CHOICE = "choice"
-    NAME = "name"
-    TEXT = "text"
-    PATH = "path"
-    DURATION = "duration"
-    BLOCK = "lines"
-    ID = "id"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One environment variable.
-
-    Attributes:
-        shown_default: what the help says where the default is no literal value.
-        choices: all values of a `Kind.CHOICE`.
-        commands: the commands that read it.
-    """
-
-    name: str
-    meaning: str
-    kind: Kind
-    commands: tuple[str, ...]
-    default: str = ""
-    shown_default: str = ""
-    choices: tuple[str, ...] = ()
-    secret: bool = False
-    multiline: bool = False
-
-    @property
-    def file_name(self) -> str:
-        """The variable that names a file with the value; empty when there is none."""
-        return self.name + FILE_SUFFIX if self.secret or self.multiline else ""
-
-    @property
-    def default_text(self) -> str:
-        return self.shown_default or self.default
-
-
-_EVERY: Final = ("version", "init", "apply", "backup", "restore")
-_K0SCTL: Final = ("apply", "backup")
-_STORED: Final = ("init", "apply", "backup", "restore")
+_EVERY: Final = tuple(command.name for command in COMMANDS)
+_LOGGED: Final = tuple(name for name in _EVERY if name != "version")
+#: Those that go to the hosts.
+_HOSTS: Final = ("check", "apply", "backup", "reset")
+#: Those that read the backup repository; all of them may need its key.
+_STORED: Final = _LOGGED
+_WRITE: Final = ("check", "init", "backup")
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
@@ -70,7 +28,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="DISABLE_TELEMETRY",
         default="false",
         kind=Kind.FLAG,
-        commands=("version", *_K0SCTL),
+        commands=("version", *_HOSTS),
         meaning="becomes `--disable-telemetry`, only for a k0sctl whose help lists that flag",
     ),
     Setting(
@@ -79,28 +37,28 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         secret=True,
         multiline=True,
         shown_default="the operator's own",
-        commands=_K0SCTL,
+        commands=_HOSTS,
         meaning="private SSH key, its content; without it the key files of `~/.ssh` and the SSH agent are used",
     ),
     Setting(
         name="K0SCTL_SSH_TYPE",
         default="id_ed25519",
         kind=Kind.NAME,
-        commands=_K0SCTL,
+        commands=_HOSTS,
         meaning="the key's file name under `~/.ssh`",
     ),
     Setting(
         name="K0SCTL_CFG_PATH",
         default="config/k0sctl.yaml",
         kind=Kind.PATH,
-        commands=_K0SCTL,
+        commands=_HOSTS,
         meaning="k0sctl's configuration",
     ),
     Setting(
         name="K0SCTL_DIR_LOG",
         default="auditlog",
         kind=Kind.PATH,
-        commands=_STORED,
+        commands=_LOGGED,
         meaning="where logs and reports are saved; made when missing",
     ),
     Setting(
@@ -129,7 +87,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="K0SCTL_ENC_CIPHER",
         default="chacha20",
         kind=Kind.NAME,
-        commands=("apply", "backup", "restore"),
+        commands=("check", "apply", "backup", "reset", "restore", "verify", "status"),
         meaning="openssl cipher for new backups; a stored backup is read with its manifest's, a legacy one with this",
     ),
     Setting(
@@ -146,12 +104,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         commands=_STORED,
         meaning="how the names of archives end",
     ),
-    Setting(name="K0SCTL_SUFFIX_LOG", default="log", kind=Kind.NAME, commands=_K0SCTL, meaning="suffix of saved logs"),
+    Setting(name="K0SCTL_SUFFIX_LOG", default="log", kind=Kind.NAME, commands=_HOSTS, meaning="suffix of saved logs"),
     Setting(
         name="K0SCTL_LOG_PATH",
         default="~/.cache/k0sctl/k0sctl.log",
         kind=Kind.PATH,
-        commands=_K0SCTL,
+        commands=_HOSTS,
         meaning="where k0sctl writes its log, `~` being a private HOME; another path must end in `k0sctl/k0sctl.log`",
     ),
     Setting(
@@ -179,7 +137,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="K0SCTL_GPG_RECOVERY",
         kind=Kind.BLOCK,
         multiline=True,
-        commands=("init", "backup"),
+        commands=_WRITE,
         meaning="armored public keys that can also open `secret.gpg` (an offline recovery key)",
     ),
     Setting(
@@ -187,14 +145,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         kind=Kind.BLOCK,
         multiline=True,
         shown_default="the file known_hosts beside the configuration",
-        commands=_K0SCTL,
+        commands=_HOSTS,
         meaning="pinned host keys, their content; without any, keys are scanned and printed as UNPINNED",
     ),
     Setting(
         name="K0SCTL_BACKUP",
         default="latest",
         kind=Kind.NAME,
-        commands=("apply", "restore"),
+        commands=("apply", "restore", "verify"),
         meaning="which backup is used: its stem, the archive's or the `.enc` file's name, `archive/…` included",
     ),
     Setting(
@@ -208,7 +166,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
         name="K0SCTL_ACCEPT_CLUSTER",
         kind=Kind.ID,
-        commands=_K0SCTL,
+        commands=("check", "apply", "backup"),
         meaning="UID of a cluster that may take over this backup repository",
     ),
     Setting(
@@ -224,17 +182,30 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         meaning="the cluster's name: confirms `init` on a branch that already holds backups",
     ),
     Setting(
+        name="K0SCTL_CONFIRM_RESET",
+        kind=Kind.TEXT,
+        commands=("reset",),
+        meaning="the cluster's name: confirms `reset` where no fresh, proven backup of this cluster does",
+    ),
+    Setting(
+        name="K0SCTL_MAX_AGE",
+        default="50h",
+        kind=Kind.DURATION,
+        commands=("check", "reset", "status"),
+        meaning="how old the newest proven backup may be, 1s to 87600h",
+    ),
+    Setting(
         name="K0SCTL_TIMEOUT",
         default="45m",
         kind=Kind.DURATION,
-        commands=_K0SCTL,
-        meaning="for one k0sctl run, 1s to 24h",
+        commands=_LOGGED,
+        meaning="for one k0sctl run, and for one transfer from or to `K0SCTL_GIT_URL`, 1s to 24h",
     ),
     Setting(
         name="K0SCTL_SSH_WAIT",
         default="30s",
         kind=Kind.DURATION,
-        commands=_K0SCTL,
+        commands=_HOSTS,
         meaning="how long the SSH ports are tried before k0sctl is started, 1s to 1h",
     ),
     Setting(
@@ -242,8 +213,60 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         default="controllers",
         kind=Kind.CHOICE,
         choices=("controllers", "all"),
-        commands=("backup",),
+        commands=("check", "apply", "backup", "reset"),
         meaning="`controllers`: a worker that is down cannot prevent the backup; `all`",
+    ),
+    Setting(
+        name="K0SCTL_GIT_URL",
+        kind=Kind.URL,
+        commands=_STORED,
+        meaning="the backup repository's URL (ssh, https or file), which the handler then clones and pushes to by "
+        "itself; `K0SCTL_DIR_RES` is not read",
+    ),
+    Setting(
+        name="K0SCTL_GIT_BRANCH",
+        default="backup",
+        kind=Kind.NAME,
+        commands=_STORED,
+        meaning="the branch of this cluster there",
+    ),
+    Setting(
+        name="K0SCTL_GIT_SSH_KEY",
+        kind=Kind.BLOCK,
+        secret=True,
+        multiline=True,
+        shown_default="the operator's own",
+        commands=_STORED,
+        meaning="private SSH key for that repository, its content",
+    ),
+    Setting(
+        name="K0SCTL_GIT_KNOWN_HOSTS",
+        kind=Kind.BLOCK,
+        multiline=True,
+        shown_default="the operator's own",
+        commands=_STORED,
+        meaning="pinned host keys of the host of that repository; without any, ssh is refused",
+    ),
+    Setting(
+        name="K0SCTL_GIT_TOKEN",
+        kind=Kind.TEXT,
+        secret=True,
+        commands=_STORED,
+        meaning="token for that repository over https; the user is the one in the URL, else `x-access-token`",
+    ),
+    Setting(
+        name="K0SCTL_QUIET",
+        default="false",
+        kind=Kind.FLAG,
+        commands=_EVERY,
+        meaning="only warnings, errors and the last line on stderr",
+    ),
+    Setting(
+        name="K0SCTL_EXTRA_ARGS",
+        kind=Kind.TEXT,
+        commands=tuple(EXTRA_ARGUMENTS),
+        meaning="further arguments for k0sctl; "
+        + "; ".join(f"`{command}`: {', '.join(sorted(names))}" for command, names in EXTRA_ARGUMENTS.items()),
     ),
 )
 

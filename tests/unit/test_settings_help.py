@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from handler.errors import EXIT_CODES
+from handler.settings.cli import USAGE
 from handler.settings.commands import COMMANDS, command_names, find_command
 from handler.settings.help import WIDTH, help_text, readme_problems, readme_tables, updated_readme
-from handler.settings.table import BY_NAME, SETTINGS, Kind, known_names
+from handler.settings.setting import Kind
+from handler.settings.table import BY_NAME, SETTINGS, known_names
 
 
 def test_help_names_everything_within_its_width() -> None:
@@ -35,7 +37,8 @@ def test_rows_are_consistent() -> None:
     assert len(command_names()) == len(set(command_names()))
     assert find_command("install") is find_command("apply")
     assert find_command("decrypt") is find_command("restore")
-    assert find_command("reset") is None
+    assert find_command("uninstall") is find_command("reset")
+    assert find_command("prune") is None
 
 
 def test_tables_are_markdown_of_equal_width() -> None:
@@ -55,3 +58,21 @@ def test_a_readme_is_checked_and_renewed() -> None:
     assert readme_problems(renewed.replace("45m", "46m")) == ["table:settings is out of date"]
     assert "no <!-- table:commands --> … <!-- /table -->" in readme_problems("")
     assert "table:other is not known" in readme_problems("<!-- table:other -->\n<!-- /table -->")
+
+
+def test_the_table_tells_who_reads_a_variable() -> None:
+    rows = [line.strip("| ").split(" | ") for line in readme_tables()["settings"].splitlines() if "`K0SCTL_" in line]
+    users = {row[0].strip("`"): row[2] for row in rows if len(row) > 3}
+    assert users["K0SCTL_CMD_NAME"] == "all"
+    assert users["K0SCTL_QUIET"] == "all"
+    assert users["K0SCTL_DIR_LOG"] == "all but version"
+    assert users["K0SCTL_MAX_AGE"] == "check, reset, status"
+    assert users["K0SCTL_CONFIRM_RESET"] == "reset"
+    assert users["K0SCTL_EXTRA_ARGS"] == "apply, backup, reset"
+
+
+def test_the_table_tells_what_may_follow_a_command() -> None:
+    table = readme_tables()["commands"]
+    for called in ("`verify [NAME] [--all]`", "`check [--deep]`", "`restore, decrypt [NAME] [--to PATH]`"):
+        assert f"| {called} |" in table
+    assert all(option in USAGE for command in COMMANDS for option in command.options)

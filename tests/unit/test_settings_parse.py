@@ -59,6 +59,15 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.accept_cluster is None
     assert settings.accept_commit is None
     assert settings.confirm_init is None
+    assert settings.confirm_reset is None
+    assert settings.max_age == timedelta(hours=50)
+    assert (settings.git_url, settings.git_branch) == (None, "backup")
+    assert settings.git_ssh_key is None
+    assert settings.git_known_hosts is None
+    assert settings.git_token is None
+    assert settings.quiet is False
+    assert settings.extra_arguments == ()
+    assert settings.problems == ()
     assert settings.timeout == timedelta(minutes=45)
     assert settings.ssh_wait == timedelta(seconds=30)
     assert settings.backup_hosts is BackupHosts.CONTROLLERS
@@ -130,6 +139,12 @@ def test_surrounding_spaces_do_not_count() -> None:
         ("K0SCTL_TIMEOUT", "-5m", "45m, 30s or 1h30m"),
         ("K0SCTL_TIMEOUT", "1.5h", "45m, 30s or 1h30m"),
         ("K0SCTL_SSH_WAIT", "2h", "from 1s to 1h"),
+        ("K0SCTL_MAX_AGE", "0h", "from 1s to 87600h"),
+        ("K0SCTL_MAX_AGE", "87600h1s", "from 1s to 87600h"),
+        ("K0SCTL_MAX_AGE", "2d", "45m, 30s or 1h30m"),
+        ("K0SCTL_MAX_AGE", "50", "did you mean 50s or 50m?"),
+        ("K0SCTL_QUIET", "quiet", "true or false"),
+        ("K0SCTL_CONFIRM_RESET", "prod <x>", "plain text"),
         ("K0SCTL_SSH_TYPE", "/root/.ssh/id_rsa", "without a slash"),
         ("K0SCTL_SSH_TYPE", "config", "another use"),
         ("K0SCTL_SSH_TYPE", "id_rsa.pub", "without .pub"),
@@ -227,7 +242,7 @@ def test_the_command_line_overrides_even_a_wrong_variable() -> None:
 
 def test_an_unknown_command_is_answered_with_the_list_and_the_nearest() -> None:
     text = problems({"K0SCTL_CMD_NAME": "bakcup"}, "")
-    assert "K0SCTL_CMD_NAME='bakcup': must be one of version, init, apply (install), backup" in text
+    assert "K0SCTL_CMD_NAME='bakcup': must be one of version, check, init, apply (install), backup, reset (" in text
     assert text.endswith("did you mean backup?")
 
 
@@ -247,3 +262,49 @@ def test_unknown_names_are_warnings_with_the_nearest() -> None:
     assert "K0SCTL_VERSION is no setting of this release and is ignored" in text
     assert "did you mean K0SCTL_GPG_PASSPHRASE" in text
     assert "hunter2" not in text
+
+
+@pytest.mark.parametrize(("text", "age"), [("1s", timedelta(seconds=1)), ("87600h", timedelta(hours=87600))])
+def test_the_bounds_of_an_age_belong_to_it(text: str, age: timedelta) -> None:
+    assert read({"K0SCTL_MAX_AGE": text, "K0SCTL_GPG_KEY": GPG_KEY}, "status").max_age == age
+
+
+class TestCheck:
+    """`check` tells what is wrong; so it must get to know it, and not end by it."""
+
+    def test_it_gets_all_problems_instead_of_an_error(self) -> None:
+        env = {"K0SCTL_TIMEOUT": "90", "K0SCTL_RESTORE": "x", "K0SCTL_GIT_TOKEN": "token-without-url", "K0SCTL_X": "y"}
+        settings, warnings = Settings.from_env(env, "check")
+        assert [line.partition(":")[0] for line in settings.problems] == [
+            "K0SCTL_RESTORE='x'",
+            "K0SCTL_TIMEOUT='90'",
+            "K0SCTL_GIT_TOKEN",
+        ]
+        assert settings.timeout == timedelta(minutes=45)
+        assert any("K0SCTL_X is no setting" in warning for warning in warnings)
+
+    def test_also_where_the_environment_names_it(self) -> None:
+        settings, _ = Settings.from_env({"K0SCTL_CMD_NAME": "check", "K0SCTL_DIR_LOG": "backup"})
+        assert settings.problems == ("K0SCTL_DIR_BAK='backup': must differ from K0SCTL_DIR_LOG",)
+
+    def test_files_are_read_as_for_every_other_command(self, tmp_path: Path) -> None:
+        settings, _ = Settings.from_env({"K0SCTL_GPG_KEY_FILE": str(tmp_path / "absent")}, "check")
+        assert len(settings.problems) == 1
+        assert "No such file" in settings.problems[0]
+
+    def test_no_secret_is_told(self) -> None:
+        secret = "hunter2hunter2"
+        env = {"K0SCTL_GPG_PASSPHRASE": secret, "K0SCTL_TIMEOUT": secret, "K0SCTL_SSH_KEY": f"{secret} key"}
+        settings, _ = Settings.from_env(env, "check")
+        assert len(settings.problems) == 2
+        assert secret not in "".join(settings.problems)
+
+    @pytest.mark.parametrize("command", ["version", "apply", "list"])
+    def test_other_commands_have_no_problems(self, command: str) -> None:
+        assert read({"K0SCTL_GPG_KEY": GPG_KEY}, command).problems == ()
+
+
+def test_an_unknown_command_is_an_error_beside_others() -> None:
+    text = problems({"K0SCTL_CMD_NAME": "chekc", "K0SCTL_TIMEOUT": "x"}, "")
+    assert "did you mean check?" in text
+    assert "K0SCTL_TIMEOUT" in text

@@ -32,7 +32,8 @@ def problems(env: Mapping[str, str], command: str = "apply") -> str:
 class TestFiles:
     def test_every_secret_and_every_block_may_come_from_a_file(self) -> None:
         names = {setting.file_name for setting in SETTINGS if setting.file_name}
-        expected = ("SSH_KEY", "GPG_KEY", "GPG_PASSPHRASE", "GPG_RECOVERY", "KNOWN_HOSTS")
+        git = ("GIT_SSH_KEY", "GIT_KNOWN_HOSTS", "GIT_TOKEN")
+        expected = ("SSH_KEY", "GPG_KEY", "GPG_PASSPHRASE", "GPG_RECOVERY", "KNOWN_HOSTS", *git)
         assert names == {f"K0SCTL_{name}_FILE" for name in expected}
 
     def test_a_file_is_read(self, tmp_path: Path) -> None:
