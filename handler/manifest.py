@@ -56,6 +56,8 @@ class Kdf:
 
 
 OPENSSL_KDF: Final = Kdf()
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_FINGERPRINT: Final = re.compile(r"[0-9A-F]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,7 @@ class Manifest:
                 k0s=versions.text_or_null("k0s"),
                 openssl=versions.text("openssl"),
             ),
-            signer=top.hexadecimal("signer", r"[0-9A-F]{40}"),
+            signer=top.hexadecimal("signer", _FINGERPRINT),
         )
         if manifest.kdf != OPENSSL_KDF:
             raise _wrong("kdf", "it is not the one that openssl is asked for")
@@ -241,10 +243,10 @@ class _Fields:
             raise _wrong(self._at(key), f"{text[:80]!r} is unknown")
         return text
 
-    def hexadecimal(self, key: str, form: str) -> str:
+    def hexadecimal(self, key: str, form: re.Pattern[str]) -> str:
         text = self.text(key)
-        if not re.fullmatch(form, text):
-            raise _wrong(self._at(key), f"it is not of the form {form}")
+        if not form.fullmatch(text):
+            raise _wrong(self._at(key), f"it is not of the form {form.pattern}")
         return text
 
     def moment(self, key: str) -> datetime:
@@ -258,7 +260,7 @@ class _Fields:
         name = fields.text("name")
         if not is_bare(name):
             raise _wrong(f"{key}.name", "it is not a bare file name")
-        return File(name=name, size=fields.number("size"), sha256=fields.hexadecimal("sha256", r"[0-9a-f]{64}"))
+        return File(name=name, size=fields.number("size"), sha256=fields.hexadecimal("sha256", _SHA256))
 
     def _get(self, key: str, kind: type[_T]) -> _T:
         if key not in self._tree:

@@ -13,21 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Final
 
 from handler.archive import check_not_future, matches
-from handler.digest import Digest
+from handler.digest import digest_of
 from handler.errors import ConfigurationError, IntegrityError, from_os_error
 from handler.manifest import Manifest
 from handler.secret import Secret
 from handler.stored import Stored, holds_backups, stored_in
-from handler.tools.git import Located
+from handler.tools.gitlocated import Located
 from handler.tools.gitobjects import SYMLINK, Commit, Entry
 from handler.tools.gitstore import Store
 from handler.tools.gpg import Gpg
-from handler.tools.openssl import OpenSSL, usable_password
+from handler.tools.openssl import usable_password
 from handler.tools.signature import require_signer
+from handler.verified import Verified, require_same
 
 SEALED: Final = "secret.gpg"
 
@@ -37,50 +39,6 @@ class NoUsableLatest(IntegrityError):
 
 
 _KEPT: Final = "compare the branch with another clone; an older signed commit can be checked out and used"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verified:
-    """A backup whose ciphertext is what the cluster's key signed; made by `Repository.verify` only.
-
-    Attributes:
-        ciphertext: a private copy, which nobody can change between proof and decryption.
-        manifest: None for a legacy backup, whose only proof is HEAD's signature.
-    """
-
-    stored: Stored
-    manifest: Manifest | None
-    ciphertext: Path
-    cipher: str
-
-    def decrypt(
-        self, openssl: OpenSSL, password: Secret, target: IO[bytes], progress: Callable[[int], None] = lambda _: None
-    ) -> Digest:
-        """Decrypt into an open private file.
-
-        Raises:
-            IntegrityError: the plaintext is not what the manifest says.
-        """
-        try:
-            digest = openssl.decrypt(
-                self.ciphertext,
-                target,
-                cipher=self.cipher,
-                password=password,
-                progress=progress,
-                base64=self.stored.legacy,
-            )
-        except OSError as error:
-            raise from_os_error(error, f"decrypting {self.stored.name}") from error
-        expected = self.manifest.archive if self.manifest else None
-        if expected and (digest.size, digest.sha256) != (expected.size, expected.sha256):
-            raise IntegrityError(
-                f"{self.stored.name} does not decrypt to what its manifest says",
-                details=(f"expected {expected.size} bytes, sha256 {expected.sha256}",
-                         f"found    {digest.size} bytes, sha256 {digest.sha256}"),
-                resolution="the password in secret.gpg is not the one that this backup was made with",
-            )  # fmt: skip
-        return digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +94,10 @@ class Repository:
 
     def backups(self) -> tuple[Stored, ...]:
         """All backups in the commit, of any prefix, legacy and archived ones too, newest name first."""
+        return self._backups
+
+    @cached_property
+    def _backups(self) -> tuple[Stored, ...]:
         return stored_in(self.entries)
 
     def latest(self, prefix: str) -> Stored | None:
@@ -205,6 +167,15 @@ class Repository:
         what = f"the manifest {stored.manifest.path}"
         self.gpg.require_signed(document, self.store.blob(stored.signature.oid), what)
         manifest = Manifest.from_json(document, file_name=stored.manifest.name)
+        self.require_ours(stored, manifest)
+        return manifest
+
+    def require_ours(self, stored: Stored, manifest: Manifest) -> None:
+        """Compare what a manifest claims with where it was found.
+
+        Raises:
+            IntegrityError: it tells of another cluster, branch, signer or file.
+        """
         ours = self.located.branch
         for claim, expected, found in (
             ("cluster", self.cluster, manifest.cluster.name),
@@ -213,8 +184,8 @@ class Repository:
             ("ciphertext", stored.ciphertext.name, manifest.ciphertext.name),
         ):
             if found != expected and not (claim == "branch" and found is None):
+                what = f"the manifest {manifest.file_name}"
                 raise IntegrityError(f"{what} is of another {claim}: {found}, not {expected}", resolution=_KEPT)
-        return manifest
 
     def verify(
         self,
@@ -230,29 +201,54 @@ class Repository:
         Raises:
             IntegrityError: any link of the chain is missing or does not hold.
         """
-        if stored.ciphertext.mode not in {"100644", "100755"}:
-            raise IntegrityError(f"{stored.ciphertext.path} is not a regular file in the commit", resolution=_KEPT)
-        manifest = self.manifest(stored, now=now)
         copy = private / stored.ciphertext.name
         try:
             with copy.open("wb") as file:
                 copy.chmod(0o600)
-                digest = self.store.copy_blob(stored.ciphertext.oid, file, progress)
+                manifest = self.prove_ciphertext(stored, file, now=now, progress=progress)
         except OSError as error:
             raise from_os_error(error, f"copying {stored.ciphertext.path}") from error
-        if manifest:
-            expected = manifest.ciphertext
-            if (digest.size, digest.sha256) != (expected.size, expected.sha256):
-                copy.unlink()
-                raise IntegrityError(
-                    f"{stored.ciphertext.path} is not what its signed manifest says",
-                    details=(f"expected {expected.size} bytes, sha256 {expected.sha256}",
-                             f"found    {digest.size} bytes, sha256 {digest.sha256}"),
-                    resolution=_KEPT,
-                )  # fmt: skip
+        except IntegrityError:
+            copy.unlink()
+            raise
         return Verified(
             stored=stored, manifest=manifest, ciphertext=copy, cipher=manifest.cipher if manifest else legacy_cipher
         )
+
+    def prove_ciphertext(
+        self,
+        stored: Stored,
+        target: IO[bytes] | None,
+        *,
+        now: datetime,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> Manifest | None:
+        """Check manifest and ciphertext, which is written to ``target`` on the way; returns the manifest, if any.
+
+        Raises:
+            IntegrityError: any link of the chain is missing or does not hold.
+        """
+        if stored.ciphertext.mode not in {"100644", "100755"}:
+            raise IntegrityError(f"{stored.ciphertext.path} is not a regular file in the commit", resolution=_KEPT)
+        manifest = self.manifest(stored, now=now)
+        digest = self.store.copy_blob(stored.ciphertext.oid, target, progress)
+        if manifest:
+            require_same(stored.ciphertext.path, digest, manifest.ciphertext, _KEPT)
+        return manifest
+
+    def config(self, stored: Stored, manifest: Manifest) -> bytes:
+        """The encrypted configuration that belongs to a backup.
+
+        Raises:
+            IntegrityError: it is missing, or is not what the manifest says.
+        """
+        path = f"{stored.directory}/{manifest.config.name}" if stored.directory else manifest.config.name
+        entry = self.entry(path)
+        if entry is None or entry.mode == SYMLINK:
+            raise IntegrityError(f"{path} is missing in {self.located.shown}", resolution=_KEPT)
+        content = self.store.blob(entry.oid)
+        require_same(path, digest_of(content), manifest.config, _KEPT)
+        return content
 
     def known_uid(self, prefix: str, *, now: datetime) -> str | None:
         """UID of the cluster these backups are of: latest's, else that of the newest accepted one before it.

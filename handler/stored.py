@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from handler.archive import Kind, parse
 from handler.tools.gitobjects import Entry
 
 _TIME_IN_STEM: Final = len("2026-11-20T01-02-03Z")
+_ENDS: Final = (".enc", ".b64")
+_SPEAKING: Final = frozenset({Kind.CIPHERTEXT, Kind.LEGACY, Kind.MANIFEST, Kind.LATEST})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +22,7 @@ class Stored:
     Attributes:
         directory: empty, or ``archive/<started>`` for what a second init put aside.
         legacy: of the original layout: base64, no manifest.
+        taken_at: by its name; None for a legacy name of another form.
     """
 
     stem: str
@@ -27,6 +31,7 @@ class Stored:
     manifest: Entry | None
     signature: Entry | None
     legacy: bool
+    taken_at: datetime | None
 
     @property
     def name(self) -> str:
@@ -41,8 +46,7 @@ class Stored:
     @property
     def age_key(self) -> tuple[float, str]:
         """Sorts by the time in the name; names without one come first."""
-        parsed = parse(self.ciphertext.name)
-        return (parsed.taken_at.timestamp() if parsed and parsed.taken_at else 0.0, self.path)
+        return (self.taken_at.timestamp() if self.taken_at else 0.0, self.path)
 
     @property
     def path(self) -> str:
@@ -54,7 +58,8 @@ def stored_in(entries: Iterable[Entry]) -> tuple[Stored, ...]:
     by_path = {entry.path: entry for entry in entries}
     found = []
     for entry in by_path.values():
-        parsed = parse(entry.name)
+        # most names are none of a backup's own, and there may be many
+        parsed = parse(entry.name) if entry.path.endswith(_ENDS) else None
         if parsed is None or parsed.kind not in {Kind.CIPHERTEXT, Kind.LEGACY}:
             continue
         directory = entry.path.rpartition("/")[0]
@@ -67,6 +72,7 @@ def stored_in(entries: Iterable[Entry]) -> tuple[Stored, ...]:
                 manifest=by_path.get(f"{base}.json"),
                 signature=by_path.get(f"{base}.json.asc"),
                 legacy=parsed.kind is Kind.LEGACY,
+                taken_at=parsed.taken_at,
             )
         )
     return tuple(sorted(found, key=lambda stored: stored.age_key, reverse=True))
@@ -74,5 +80,4 @@ def stored_in(entries: Iterable[Entry]) -> tuple[Stored, ...]:
 
 def holds_backups(entries: Iterable[Entry]) -> bool:
     """Whether anything here speaks of a backup, a lone manifest or symlink too: never to be taken for "none"."""
-    kinds = {parsed.kind for entry in entries if (parsed := parse(entry.name))}
-    return bool(kinds & {Kind.CIPHERTEXT, Kind.LEGACY, Kind.MANIFEST, Kind.LATEST})
+    return any((parsed := parse(entry.name)) and parsed.kind in _SPEAKING for entry in entries)

@@ -13,7 +13,8 @@ from typing import Final
 from handler.errors import Conflict, IntegrityError
 from handler.opening import Opened, Relation, is_vacant
 from handler.repository import Repository
-from handler.tools.git import Git, Located, require_unlocked, shown
+from handler.tools.git import Git
+from handler.tools.gitlocated import Located, require_unlocked, shown
 from handler.tools.gitstore import RAW, Store
 
 _STAGING: Final = "k0sctl-handler"

@@ -11,13 +11,14 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from handler.errors import Conflict, HandlerError, IntegrityError, ToolFailed, ToolMissing, disk_full
-from handler.process import CHUNK, Children
+from handler.process import CHUNK, Children, Command, Result
+from handler.tools.gitlocated import Located, shown, without_credentials
 
 if TYPE_CHECKING:
     from git.cmd import Git as GitPython
@@ -43,48 +44,7 @@ _SAFE: Final = (
     "advice.detachedHead=false",
     "init.defaultBranch=backup",
 )
-_USER_INFO: Final = re.compile(r"^(?P<scheme>[a-z+]+://)(?P<user>[^/:]*)(?P<password>:[^/]*)?@", re.IGNORECASE)
 _DISK_FULL: Final = re.compile("no space left on device|out of diskspace|disk quota", re.IGNORECASE)
-#: Files that git makes while it changes what we change (gitrepository-layout(5)).
-_LOCKS: Final = ("HEAD.lock", "index.lock", "shallow.lock", "packed-refs.lock")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Located:
-    """A repository on disk.
-
-    Attributes:
-        directory: its working tree.
-        git_dir: its git directory.
-        objects: its object store.
-        head: the commit HEAD names; None on an unborn branch.
-        branch: HEAD's branch; else the clone's single refspec; else the only remote ref at HEAD; else None.
-        origin: URL of its remote ``origin`` without credentials.
-        shallow: ids of commits whose parents are not here.
-        shallow_file: where git keeps them.
-        object_format: the hash function of its ids.
-    """
-
-    directory: Path
-    git_dir: Path
-    objects: Path
-    head: str | None
-    branch: str | None
-    origin: str | None
-    shallow: tuple[str, ...]
-    shallow_file: Path
-    object_format: str
-
-    @property
-    def shown(self) -> str:
-        """The directory as a user would type it."""
-        return shown(self.directory)
-
-
-def shown(directory: Path) -> str:
-    """A path relative to the working directory where it lies in it, as the settings write it."""
-    here = Path.cwd()
-    return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
 
 
 class Git:
@@ -169,6 +129,31 @@ class Git:
 
     def text(self, *args: str, env: Mapping[str, str] | None = None, ok: Sequence[int] = (0,)) -> str:
         return self.run(*args, env=env, ok=ok).decode("utf-8", "surrogateescape").strip("\n")
+
+    def transfer(
+        self,
+        *args: str,
+        env: Mapping[str, str],
+        options: Sequence[str] = (),
+        limit: timedelta,
+        on_line: Callable[[str], None] | None = None,
+    ) -> Result:
+        """One git command that talks to another machine, and may take ``limit``; how it ended is for the caller.
+
+        GitPython can end a command after a time only where there is ``ps``, so this one is not run by it.
+
+        Raises:
+            TimedOut: it took longer; it was ended, with all that it had started.
+        """
+        words = [word for setting in (*_SAFE, *options) for word in ("-c", setting)]
+        command = Command(
+            argv=("git", *words, *args),
+            env={**self._env, **env},
+            timeout=limit.total_seconds(),
+            cwd=self._private,
+            on_line=on_line,
+        )
+        return self._children.run(command)
 
     def locate(self, directory: Path) -> Located | None:
         """The repository whose working tree is exactly this directory.
@@ -272,25 +257,3 @@ class Git:
         if _DISK_FULL.search(stderr):
             return disk_full(f"git was writing ({name})", lines)
         return ToolFailed(f"git {name} failed (exit {status})", details=lines)
-
-
-def require_unlocked(located: Located) -> None:
-    """Refuse a repository in which git works, or was killed while it did.
-
-    Raises:
-        Conflict: there is a lock file.
-    """
-    for name in (*_LOCKS, f"refs/heads/{located.branch}.lock"):
-        if (located.git_dir / name).exists():
-            raise Conflict(
-                f"{located.git_dir / name} exists: another git works in {located.shown}, or was killed there",
-                resolution=f"if no git runs there any more: rm {located.git_dir / name}",
-            )
-
-
-def without_credentials(url: str) -> str:
-    """A URL without what opens it: over SSH the name is the account, elsewhere it may be a token."""
-    bare = _USER_INFO.sub(
-        lambda found: found["scheme"] + (f"{found['user']}@" if "ssh" in found["scheme"].lower() else ""), url
-    )
-    return bare.partition("?")[0] if bare.lower().startswith("http") else bare

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -47,7 +48,7 @@ def object_hash(oid: str) -> str:
     return "sha256" if len(oid) == 64 else "sha1"  # noqa: PLR2004
 
 
-def check_oid(oid: str, kind: Kind, data: bytes) -> None:
+def check_oid(oid: str, kind: str, data: bytes) -> None:
     """git does not compare what it reads from a pack with the id it was asked for; this does.
 
     Raises:
@@ -59,7 +60,7 @@ def check_oid(oid: str, kind: Kind, data: bytes) -> None:
         raise damaged(oid, kind)
 
 
-def damaged(oid: str, kind: Kind, reason: str = "its content does not fit its id") -> IntegrityError:
+def damaged(oid: str, kind: str, reason: str = "its content does not fit its id") -> IntegrityError:
     return IntegrityError(
         f"the {kind} {oid} in the backup repository is damaged: {reason}",
         resolution="fetch the repository again from its host; compare with another clone",
@@ -103,25 +104,33 @@ def parse_commit(oid: str, data: bytes) -> Commit:
     )
 
 
-def parse_batch(data: bytes) -> dict[str, tuple[str, ...]]:
-    """Parents of the commits that ``git cat-file --batch`` printed, each compared with its id.
+def parse_batch(data: bytes) -> Iterator[tuple[str, str, bytes]]:
+    """Id, kind and content of each object that ``git cat-file --batch`` printed, compared with its id.
 
     Raises:
         IntegrityError: one is missing, or is not what its id says.
     """
-    parents: dict[str, tuple[str, ...]] = {}
     position = 0
     while position < len(data):
         end = data.find(b"\n", position)
         oid, _, rest = data[position:end].decode("ascii", "replace").partition(" ")
         kind, _, size = rest.partition(" ")
-        if kind != "commit":
-            raise damaged(oid, "commit", "it is missing")
+        if not size:
+            raise damaged(oid, "object", "it is missing")
         content = data[end + 1 : end + 1 + int(size)]
-        check_oid(oid, "commit", content)
+        check_oid(oid, kind, content)
+        yield oid, kind, content
+        position = end + 2 + int(size)
+
+
+def parents_in(data: bytes) -> dict[str, tuple[str, ...]]:
+    """Parents of the commits that ``git cat-file --batch`` printed; raises as `parse_batch` does."""
+    parents: dict[str, tuple[str, ...]] = {}
+    for oid, kind, content in parse_batch(data):
+        if kind != "commit":
+            raise damaged(oid, "commit", f"it is a {kind}")
         headers = content.partition(b"\n\n")[0].split(b"\n")
         parents[oid] = tuple(line[7:].decode("ascii", "replace") for line in headers if line.startswith(b"parent "))
-        position = end + 2 + int(size)
     return parents
 
 

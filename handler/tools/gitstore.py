@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,27 +10,28 @@ from pathlib import Path
 from typing import IO, BinaryIO, Final, cast
 
 from handler.digest import Digest, Meter
-from handler.errors import HandlerError, ToolFailed, disk_full
-from handler.tools.git import Git, Located
+from handler.errors import HandlerError, IntegrityError, ToolFailed, disk_full
+from handler.tools.git import Git
+from handler.tools.gitlocated import Located
 from handler.tools.gitobjects import (
     Commit,
     Entry,
     Kind,
     check_oid,
     damaged,
-    object_hash,
+    parents_in,
     parse_batch,
     parse_commit,
     parse_tree,
 )
+from handler.tools.gitremote import Remote
+from handler.tools.gitsink import Sink
 from handler.workspace import write_atomic
 
 #: Larger objects are not held in memory; manifests, trees and keys are far smaller.
 _LARGEST_READ: Final = 64 << 20
 #: Attributes under which files are bytes; git-config's and the tree's own come before and count less.
 RAW: Final = "* -text -eol -ident -filter -working-tree-encoding\n"
-#: An origin that does not answer must not hold up a run for long.
-_GIVE_UP: Final = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "20"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,33 @@ class Store:
         """A small blob, whole."""
         return self._read(oid, "blob")
 
+    def blobs(self, oids: Sequence[str], largest: int) -> dict[str, bytes]:
+        """Many small blobs at once, by their ids.
+
+        One that is missing or damaged, or has more than ``largest`` bytes, is left out.
+        """
+        known = self._batch("--batch-check", "\n".join(oids).encode() + b"\n").split(b"\n")
+        small = [words[0] for line in known if len(words := line.split()) == 3 and words[1] == b"blob"  # noqa: PLR2004
+                 and int(words[2]) <= largest]  # fmt: skip
+        return self._readable(small)
+
+    def _readable(self, oids: Sequence[bytes]) -> dict[str, bytes]:
+        """Read in halves where one of them is damaged, so that it hides no other."""
+        if not oids:
+            return {}
+        try:
+            found = parse_batch(self._batch("--batch", b"\n".join(oids) + b"\n"))
+            return {oid: content for oid, _, content in found}
+        except (ToolFailed, IntegrityError):
+            middle = len(oids) // 2
+            return self._readable(oids[:middle]) | self._readable(oids[middle:]) if middle else {}
+
+    def _batch(self, how: str, oids: bytes) -> bytes:
+        scratch = self._private / "wanted"
+        scratch.write_bytes(oids)
+        with scratch.open("rb") as file:
+            return self._git.run("cat-file", how, "--buffer", stdin=file, env=self._env)
+
     def size(self, oid: str) -> int:
         try:
             return int(self._git.text("cat-file", "-s", oid, env=self._env))
@@ -98,7 +125,7 @@ class Store:
 
     def copy_blob(self, oid: str, target: IO[bytes] | None, progress: Callable[[int], None]) -> Digest:
         """Stream a blob into an open file; its content is checked against its id on the way."""
-        sink = _Sink(oid, self.size(oid), Meter(target, progress))
+        sink = Sink(oid, self.size(oid), Meter(target, progress))
         try:
             self._git.run("cat-file", "blob", oid, env=self._env, output=cast(BinaryIO, sink))
         except ToolFailed as error:
@@ -111,23 +138,23 @@ class Store:
 
         Each is compared with its id. A shallow clone lacks some; what it has still names its parents.
         """
-        scratch = self._private / "commits"
         try:
-            scratch.write_bytes(self._git.run("rev-list", oid, env=self._env))
-            with scratch.open("rb") as file:
-                return parse_batch(self._git.run("cat-file", "--batch", stdin=file, env=self._env))
+            return parents_in(self._batch("--batch", self._git.run("rev-list", oid, env=self._env)))
         except (ToolFailed, ValueError) as error:
             raise damaged(oid, "commit", "its history cannot be read") from error
 
-    def deepen(self) -> bool:
-        """Fetch from origin what a shallow clone left out, into our own git directory; False where that fails."""
-        origin, branch = self.located.origin, self.located.branch
-        if not self.located.shallow or not origin:
-            return False
-        refs = f"+refs/heads/{branch or '*'}:refs/deepened/{branch or '*'}"
-        env = {**self._env, "GIT_ALLOW_PROTOCOL": "file:https", **_GIVE_UP}
-        words = ("fetch", "--quiet", "--unshallow", "--no-tags", "--filter=tree:0", "--", origin, refs)
-        return self._git.attempt(*words, env=env, cwd=self.located.directory)[0] == 0
+    def deepen(self, remote: Remote) -> bool:
+        """Fetch what a shallow clone left out, into our own git directory; False where that fails."""
+        return bool(self.located.shallow) and remote.deepen(self._private)
+
+    def fetch_tip(self, remote: Remote, known: str) -> str:
+        """Fetch the newest commit of a remote branch, and what is new since ``known``; returns its id."""
+        self._git.run("update-ref", "refs/heads/known", known, env=self._env)
+        return remote.fetch(self._private, self._writing)
+
+    def push(self, remote: Remote, commit: str) -> bool:
+        """Move a remote branch on to a commit (`Remote.push`)."""
+        return remote.push(self._private, commit)
 
     def fetch(self, other: Store, commit: str) -> None:
         """Bring a commit and all that belongs to it from another store, by none of the two configurations."""
@@ -261,28 +288,6 @@ class Store:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
-
-
-class _Sink:
-    """What git's output is written to."""
-
-    def __init__(self, oid: str, size: int, meter: Meter) -> None:
-        self._oid = oid
-        self._hash = hashlib.new(object_hash(oid), b"blob %d\0" % size, usedforsecurity=False)
-        self._meter = meter
-
-    def write(self, piece: bytes) -> int:
-        self._hash.update(piece)
-        self._meter.take(piece)
-        return len(piece)
-
-    def check(self) -> None:
-        if self._hash.hexdigest() != self._oid:
-            raise damaged(self._oid, "blob")
-
-    @property
-    def digest(self) -> Digest:
-        return self._meter.digest
 
 
 def _signing(error: ToolFailed) -> HandlerError:

@@ -13,7 +13,7 @@ from handler.digest import digest_of
 from handler.errors import IntegrityError, ToolFailed, ToolMissing
 from handler.process import Children
 from handler.tools.git import Git
-from handler.tools.gitobjects import FILE, SYMLINK, Entry, check_oid, parse_batch, parse_commit, parse_tree
+from handler.tools.gitobjects import FILE, SYMLINK, Entry, check_oid, parents_in, parse_commit, parse_tree
 from handler.tools.gitstore import Store
 from tests.support.branch import NOW, Desk, PlainGit
 
@@ -206,12 +206,12 @@ def test_check_oid() -> None:
         check_oid(sha1(b"blob 1\0x").hexdigest(), "tree", b"x")
 
 
-def test_parse_batch() -> None:
+def test_parents_in() -> None:
     content = HEAD + b"\nparent in the text\n"
     oid = sha1(b"commit %d\0" % len(content) + content).hexdigest()
     entry = b"%s commit %d\n%s\n" % (oid.encode(), len(content), content)
-    assert parse_batch(entry) == {oid: ("2" * 40,)}
-    assert parse_batch(b"") == {}
+    assert parents_in(entry) == {oid: ("2" * 40,)}
+    assert parents_in(b"") == {}
     for evil in (
         entry.replace(b"2" * 40, b"3" * 40),
         entry[:-10],
@@ -219,4 +219,4 @@ def test_parse_batch() -> None:
         entry.replace(b" commit ", b" blob "),
     ):
         with pytest.raises(IntegrityError):
-            parse_batch(evil)
+            parents_in(evil)

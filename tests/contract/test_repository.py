@@ -285,6 +285,7 @@ def test_an_expired_key_made_head_when_it_was_young(
         "secret.gpg", "README.md", "", LATEST, f"archive/{NEWER.ciphertext}",
         "k0s_backup_2019-01-01T00-00-00Z.tar.gz.enc",
     ],
+    ids=lambda target: target.replace(NEWER.stem, "NEWER"),
 )  # fmt: skip
 def test_a_swapped_latest(desk: Desk, branch: Path, plain: PlainGit, target: str) -> None:
     head = plain.commit(branch, {LATEST: target})

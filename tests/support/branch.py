@@ -19,12 +19,14 @@ from handler.manifest import Cluster, Datastore, File, Manifest, Versions
 from handler.opening import find
 from handler.process import Children
 from handler.publishing import Change, StagedFile, prepared, publish
-from handler.repository import SEALED, Repository, Verified
+from handler.repository import SEALED, Repository
 from handler.secret import Secret
-from handler.tools.git import Git, Located
+from handler.tools.git import Git
+from handler.tools.gitlocated import Located
 from handler.tools.gitstore import Identity, Store
 from handler.tools.gpg import Gpg
 from handler.tools.openssl import OpenSSL
+from handler.verified import Verified
 from tests.support.keys import KeyMaker, KeyPair
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -219,7 +221,8 @@ class Desk:
     ) -> Change:  # fmt: skip
         """What a backup adds to its branch."""
         names = Names(prefix=prefix, taken_at=at)
-        archive, config = self.encrypted(content, "archive", password), self.encrypted(b"kind: Cluster\n", "config")
+        archive = self.encrypted(content, "archive", password)
+        config = self.encrypted(b"kind: Cluster\n", "config", password)
         manifest = self.manifest(
             at, digest_of(content), archive.digest, prefix=prefix, cluster=cluster, branch=branch, signer=signer,
             accepted=accepted, uid=uid, config=config.digest,
