@@ -1,4 +1,4 @@
-"""Which of ``restore/`` and ``backup/`` is the repository: one rule for reading and for writing.
+"""Which is the repository: a remote branch, ``restore/`` or ``backup/``. One rule for reading and for writing.
 
 ``restore/`` is what a pipeline fetched, ``backup/`` what an earlier run wrote. Where both exist, the one that
 descends from the other is read; histories that went apart are never chosen from.
@@ -9,12 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum, auto
 from pathlib import Path
+from typing import Final
 
 from handler.errors import ConfigurationError, Conflict, from_os_error
-from handler.tools.git import Git, Located, shown
+from handler.tools.git import Git
+from handler.tools.gitaccess import anonymous
+from handler.tools.gitlocated import Located, shown
+from handler.tools.gitremote import Remote
 from handler.tools.gitstore import Store
+
+#: Only commits are fetched, and only to see which of two directories is newer.
+_DEEPEN_AT_MOST: Final = timedelta(minutes=5)
 
 
 class Relation(Enum):
@@ -33,12 +41,14 @@ class Opened:
 
     Attributes:
         target: backup/ where it is a repository already.
-        relation: of ``target`` to restore/; EQUAL where only one of them exists.
+        relation: of ``target`` to restore/ or the remote branch; EQUAL where only one of them exists.
+        unpushed: the commits of ``target`` that a remote branch has not, oldest first; known when it is to be written.
     """
 
     source: Located | None
     target: Located | None
     relation: Relation
+    unpushed: tuple[str, ...] = ()
 
 
 def find(git: Git, *, restore: Path, backup: Path) -> Opened:
@@ -51,11 +61,63 @@ def find(git: Git, *, restore: Path, backup: Path) -> Opened:
     found_restore, found_backup = _located(git, restore), _located(git, backup)
     if found_restore is None or found_backup is None:
         return Opened(source=found_restore or found_backup, target=found_backup, relation=Relation.EQUAL)
-    relation = _relation(git, found_restore, found_backup)
+    origins = {located: _origin(git, located) for located in (found_restore, found_backup)}
+    relation, _ = _relation(git, found_restore, found_backup, origins)
     if relation in {Relation.DIVERGED, Relation.UNKNOWN}:
         raise _conflict(relation, found_restore, found_backup)
     ahead = relation in {Relation.EQUAL, Relation.AHEAD}
     return Opened(source=found_backup if ahead else found_restore, target=found_backup, relation=relation)
+
+
+def find_remote(git: Git, remote: Remote, *, backup: Path, writing: bool) -> Opened:
+    """Fetch the newest commit of a remote branch, which is what is read, and look how ``backup/`` stands to it.
+
+    Args:
+        writing: the relation must be certain; else all that matters is whether ``backup/`` has something unpushed.
+
+    Raises:
+        ConfigurationError: backup/ is not empty and no repository.
+        Conflict: nobody can tell which is newer, and ``writing`` needs it.
+    """
+    target = _located(git, backup)
+    source = remote.located()
+    if target is None or target.head is None:
+        return Opened(source=source, target=target, relation=Relation.EQUAL if target is None else Relation.BEHIND)
+    if not writing:
+        return Opened(source=source, target=target, relation=_seen_from(git, target, source.head))
+    relation, parents = _relation(git, source, target, {source: remote})
+    if relation is Relation.UNKNOWN:
+        raise _conflict(relation, source, target)
+    apart = relation in {Relation.AHEAD, Relation.DIVERGED}
+    unpushed = _unpushed(parents, source.head, target.head) if apart else ()
+    return Opened(source=source, target=target, relation=relation, unpushed=unpushed)
+
+
+def _unpushed(parents: Mapping[str, Sequence[str]], tip: str | None, head: str) -> tuple[str, ...]:
+    """What leads from a remote branch to ``head``, oldest first; the handler's own commits have one parent."""
+    known = _ancestors(parents, tip) if tip else set()
+    found: list[str] = []
+    waiting: str | None = head
+    while waiting and waiting not in known and waiting in parents:
+        found.append(waiting)
+        waiting = next(iter(parents[waiting]), None)
+    return tuple(reversed(found))
+
+
+def _seen_from(git: Git, target: Located, tip: str | None) -> Relation:
+    """How backup/ stands to a remote branch, as far as its own history tells."""
+    if tip is None or target.head is None or target.head == tip:
+        return Relation.AHEAD if tip is None else Relation.EQUAL
+    return Relation.AHEAD if tip in Store(git, target).history(target.head) else Relation.BEHIND
+
+
+def _origin(git: Git, located: Located) -> Remote | None:
+    """Where a clone came from, as far as anybody may read there."""
+    if not located.origin:
+        return None
+    path = located.directory / located.origin
+    access = anonymous(str(path) if path.exists() else located.origin)
+    return Remote(git, access, located.branch or "*", _DEEPEN_AT_MOST)
 
 
 def _located(git: Git, directory: Path) -> Located | None:
@@ -83,19 +145,24 @@ def is_vacant(directory: Path) -> bool:
     return directory.is_dir() and not any(directory.iterdir())
 
 
-def _relation(git: Git, restore: Located, backup: Located) -> Relation:
-    if restore.head == backup.head:
-        return Relation.EQUAL
-    if restore.head is None or backup.head is None:
-        return Relation.AHEAD if restore.head is None else Relation.BEHIND
+def _relation(
+    git: Git, restore: Located, backup: Located, remotes: Mapping[Located, Remote | None]
+) -> tuple[Relation, Mapping[str, Sequence[str]]]:
+    """How backup/ stands to the other one, and the parents of all commits that were seen."""
+    if restore.head == backup.head or backup.head is None:
+        return Relation.EQUAL if restore.head == backup.head else Relation.BEHIND, {}
+    if restore.head is None:
+        return Relation.AHEAD, Store(git, backup).history(backup.head)
     parents: dict[str, tuple[str, ...]] = {}
     stores = {restore.head: Store(git, restore), backup.head: Store(git, backup)}
     for head, store in stores.items():
         parents |= store.history(head)
     for head, store in stores.items():
-        if _compare(parents, restore.head, backup.head) is Relation.UNKNOWN and store.deepen():
+        unknown = _compare(parents, restore.head, backup.head) is Relation.UNKNOWN
+        remote = remotes.get(store.located)
+        if unknown and remote is not None and store.deepen(remote):
             parents |= store.history(head)
-    return _compare(parents, restore.head, backup.head)
+    return _compare(parents, restore.head, backup.head), parents
 
 
 def _compare(parents: Mapping[str, Sequence[str]], restore: str, backup: str) -> Relation:

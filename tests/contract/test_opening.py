@@ -10,7 +10,7 @@ import pytest
 
 from handler.errors import ConfigurationError, Conflict, HandlerError, IntegrityError
 from handler.opening import Opened, Relation, find
-from handler.tools.git import without_credentials
+from handler.tools.gitlocated import without_credentials
 from tests.contract.conftest import Template
 from tests.support.branch import NOW, Desk, PlainGit, copy
 from tests.support.rights import powerless
