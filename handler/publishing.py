@@ -17,7 +17,8 @@ from handler.errors import ConfigurationError, HandlerError, IntegrityError, fro
 from handler.opening import Opened
 from handler.process import Children
 from handler.repository import Repository
-from handler.tools.git import Git, Located
+from handler.tools.git import Git
+from handler.tools.gitlocated import Located
 from handler.tools.gitobjects import FILE, SYMLINK, Entry
 from handler.tools.gitstore import Identity, Store
 from handler.tools.gpg import Gpg
@@ -30,12 +31,13 @@ class Change:
     """What a commit does to its parent's tree.
 
     Attributes:
-        files: path in the tree → its new content: bytes, or a staged file together with its digest.
+        files: path in the tree → its new content: bytes, a staged file together with its digest, or the id of a blob
+            that an earlier try has stored and compared.
         links: path → target of a symlink.
         moved_to: a directory below which everything of the parent's tree goes first; None leaves it in place.
     """
 
-    files: Mapping[str, bytes | StagedFile]
+    files: Mapping[str, bytes | StagedFile | Blob]
     links: Mapping[str, str]
     moved_to: str | None = None
 
@@ -48,9 +50,19 @@ class StagedFile:
     digest: Digest
 
 
+@dataclass(frozen=True)
+class Blob:
+    """A blob that is in the repository already."""
+
+    oid: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """The repository that is written: ``parent`` is its verified HEAD, None on an unborn branch."""
+    """The repository that is written, on top of ``parent``: a verified commit, None on an unborn branch.
+
+    The parent is HEAD, or the newer tip of a remote branch that this run's own HEAD is made again on.
+    """
 
     located: Located
     store: Store
@@ -127,7 +139,9 @@ def _kept(parent: Repository | None, change: Change) -> dict[str, Entry]:
     return kept
 
 
-def _stored(store: Store, path: str, content: bytes | StagedFile) -> Entry:
+def _stored(store: Store, path: str, content: bytes | StagedFile | Blob) -> Entry:
+    if isinstance(content, Blob):
+        return Entry(path=path, mode=FILE, oid=content.oid)
     if isinstance(content, bytes):
         return Entry(path=path, mode=FILE, oid=store.write_bytes(content))
     oid = store.write_file(content.path)
@@ -140,13 +154,16 @@ def _show(target: Target, change: Change, kept: Mapping[str, Entry], commit: str
     """Bring files and index of the working tree to the commit; the commit is there whatever happens here."""
     root = target.located.directory
     try:
+        if target.parent and target.located.head != target.parent.commit.oid:
+            target.store.check_out(target.located.head, commit)
+            return None
         if change.moved_to:
             aside = f"{change.moved_to}/"
             _move_aside(root, [path.removeprefix(aside) for path in kept if path.startswith(aside)], change.moved_to)
         for path, content in change.files.items():
             if isinstance(content, bytes):
                 write_atomic(root / path, content)
-            else:
+            elif isinstance(content, StagedFile):
                 content.path.chmod(0o644)
                 content.path.replace(root / path)
         for path, link in change.links.items():

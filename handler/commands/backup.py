@@ -6,6 +6,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from handler.cluster import ClusterConfig
+from handler.commands.catching_up import catch_up
 from handler.commands.context import Context
 from handler.commands.hosts import (
     check_host_keys,
@@ -18,7 +19,7 @@ from handler.commands.hosts import (
 from handler.commands.storing import Job, Taken, store
 from handler.commands.trust import (
     backup_directory,
-    find_repository,
+    find_for_backup,
     import_keys,
     require_repository,
     verify_head,
@@ -38,12 +39,15 @@ from handler.verdict import backed_up
 def backup(ctx: Context) -> str:
     """Take a backup; nothing is committed before it was read back and proven."""
     ctx.reporter.headline(f"backup: to {ctx.settings.backup_dir}")
-    opened = find_repository(ctx)
-    located = require_repository(ctx, opened)
+    opened, remote, current = find_for_backup(ctx)
+    if opened.target is None or opened.target.head is None:
+        require_repository(ctx, opened)
     keys = import_keys(ctx)
     if warning := require_writing_key(ctx.gpg, ctx.now()):
         ctx.reporter.warn(warning)
-    parent = verify_head(ctx, located, keys)
+    if remote is not None and current:
+        opened, current = catch_up(ctx, opened, remote, keys)
+    parent = verify_head(ctx, require_repository(ctx, opened), keys)
     if parent.entry(SEALED) is None and not holds_backups(parent.entries):
         raise ConfigurationError(
             f"{parent.located.shown} is no backup branch yet: it has no {SEALED}",
@@ -56,7 +60,7 @@ def backup(ctx: Context) -> str:
     prepare_ssh(ctx)
     with prepared(ctx.git, opened, parent, backup_directory(ctx)) as target:
         taken = _take(ctx, config)
-        job = Job(ctx=ctx, target=target, parent=parent, keys=keys, password=password)
+        job = Job(ctx=ctx, target=target, parent=parent, keys=keys, password=password, remote=remote, current=current)
         return store(job, taken, known_uid)
 
 
@@ -86,7 +90,7 @@ def _take(ctx: Context, config: ClusterConfig) -> Taken:
         left_out |= stopped
     verdict = backed_up(evidence)
     for note in verdict.notes:
-        ctx.reporter.note(note)
+        ctx.reporter.warn(note)
     verdict.require()
     return Taken(archive=archive, content=_look_into(ctx, archive), evidence=evidence)
 
@@ -101,7 +105,7 @@ def _run(ctx: Context, config: ClusterConfig, left_out: Collection[Host], archiv
             config=controllers_config(ctx, config, left_out, hooks="backup"),
             timeout=ctx.settings.timeout,
             variables=config.environment if original else {},
-            arguments=("--output", str(archive)),
+            arguments=("--output", str(archive), *ctx.settings.extra_arguments),
         ),
     )
 

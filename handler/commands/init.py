@@ -7,10 +7,12 @@ import os
 
 from handler.archive import at_least_one_after, check_not_future, whole_second
 from handler.breakglass import readme
+from handler.commands.catching_up import catch_up
 from handler.commands.context import Context
-from handler.commands.trust import Keys, backup_directory, find_repository, import_keys, verify_head
+from handler.commands.delivering import Delivery
+from handler.commands.trust import Keys, backup_directory, find_to_write, import_keys, verify_head
 from handler.errors import ConfigurationError
-from handler.publishing import Change, prepared, publish, require_writing_key
+from handler.publishing import Change, Target, prepared, publish, require_writing_key
 from handler.repository import SEALED, Repository
 from handler.secret import Secret
 from handler.stored import holds_backups
@@ -19,10 +21,12 @@ from handler.stored import holds_backups
 def init(ctx: Context) -> str:
     """Make the branch; what an earlier one holds is put aside, signed, and never lost."""
     ctx.reporter.headline(f"init: a backup branch in {ctx.settings.backup_dir}")
-    opened = find_repository(ctx)
+    opened, remote = find_to_write(ctx)
     keys = import_keys(ctx)
     if warning := require_writing_key(ctx.gpg, ctx.now()):
         ctx.reporter.warn(warning)
+    if remote is not None:
+        opened, _ = catch_up(ctx, opened, remote, keys)
     parent = verify_head(ctx, opened.source, keys) if opened.source and opened.source.head else None
     replaces = _replaces(ctx, parent, keys)
     password = Secret(base64.b64encode(os.urandom(32)).decode())
@@ -42,20 +46,29 @@ def init(ctx: Context) -> str:
         links={},
         moved_to=f"archive/{at:%Y-%m-%dT%H-%M-%SZ}" if replaces else None,
     )
-    with prepared(ctx.git, opened, parent, backup_directory(ctx)) as target, ctx.reporter.step("commit") as step:
-        commit, problem = publish(
-            target, change, git=ctx.git, gpg=ctx.gpg, children=ctx.children, identity=keys.identity, at=at,
-            message=_message(keys, change.moved_to),
-        )  # fmt: skip
-        step.note(commit[:12])
-    if problem:
-        ctx.reporter.warn(f"the commit is made, but the working tree does not show it: {problem}")
-    ctx.reporter.fact("commit", commit)
+    with prepared(ctx.git, opened, parent, backup_directory(ctx)) as target:
+        with ctx.reporter.step("commit") as step:
+            commit, problem = publish(
+                target, change, git=ctx.git, gpg=ctx.gpg, children=ctx.children, identity=keys.identity, at=at,
+                message=_message(keys, change.moved_to),
+            )  # fmt: skip
+            step.note(commit[:12])
+        if problem:
+            ctx.reporter.warn(f"the commit is made, but the working tree does not show it: {problem}")
+        ctx.reporter.fact("commit", commit)
+        if remote is not None:
+            Delivery(ctx=ctx, remote=remote, keys=keys).push(target, commit)
+    where = f"{remote.shown}" if remote else str(ctx.settings.backup_dir)
+    if remote is None:
+        _tell_next(ctx, target)
+    aside = f"; the former tree is in {change.moved_to}/" if change.moved_to else ""
+    return f"the backup branch of {keys.cluster} begins with commit {commit[:12]} in {where}{aside}"
+
+
+def _tell_next(ctx: Context, target: Target) -> None:
     bak = ctx.settings.backup_dir
     push = "push" if target.located.origin else f"remote add origin URL && git -C {bak} push --set-upstream origin HEAD"
     ctx.reporter.note(f"next: put it where it is safe: git -C {bak} {push}")
-    aside = f"; the former tree is in {change.moved_to}/" if change.moved_to else ""
-    return f"the backup branch of {keys.cluster} begins with commit {commit[:12]} in {bak}{aside}"
 
 
 def seal(ctx: Context, password: Secret, keys: Keys) -> bytes:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handler import __version__
 from handler.archive import Names, at_least_one_after, check_not_future, next_free
 from handler.breakglass import readme
 from handler.commands.context import Context
+from handler.commands.delivering import Delivery
 from handler.commands.hosts import config_text
 from handler.commands.init import seal
 from handler.commands.trust import Keys
 from handler.digest import Digest, digest_of
-from handler.errors import IntegrityError, from_os_error
+from handler.errors import Conflict, IntegrityError, from_os_error
 from handler.evidence import Evidence
 from handler.manifest import Cluster, File, Manifest, Versions
 from handler.proof import Content
-from handler.publishing import Change, StagedFile, Target, publish
+from handler.publishing import Blob, Change, StagedFile, Target, publish
 from handler.repository import SEALED, Repository
 from handler.secret import Secret
+from handler.tools.gitremote import Remote
 from handler.workspace import write_private
 
 
@@ -35,47 +37,115 @@ class Taken:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Where a backup goes, and by whose keys."""
+    """Where a backup goes, and by whose keys.
+
+    Attributes:
+        remote: None where nobody pushes.
+        current: whether all that the backup goes on top of is there already; else it must not be left behind.
+    """
 
     ctx: Context
     target: Target
     parent: Repository
     keys: Keys
     password: Secret
+    remote: Remote | None = None
+    current: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sealed:
+    """The encrypted files, each compared with what it was made of, and what is told of them."""
+
+    proven: Digest
+    archive: StagedFile
+    config: StagedFile
+    evidence: Evidence
+    content: Content
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A backup in a commit."""
+
+    manifest: Manifest
+    commit: str
 
 
 def store(job: Job, taken: Taken, known_uid: str | None) -> str:
     """Store a proven archive; raises IntegrityError after storing the backup of another cluster."""
-    ctx, target, parent, password = job.ctx, job.target, job.parent, job.password
-    accepted = _accepted(ctx, taken.evidence.uid, known_uid)
+    ctx = job.ctx
+    sealed = _seal(job, taken)
+    written = _write(job, sealed, known_uid, sealed.archive, sealed.config)
+    pushed = ""
+    if job.remote is not None:
+        written = _push(job, job.remote, sealed, written)
+        pushed = f", pushed to {job.remote.shown}"
+    manifest = written.manifest
+    ctx.reporter.fact("backup", manifest.stem)
+    ctx.reporter.fact("commit", written.commit)
+    if not manifest.accepted:
+        raise _another_cluster(manifest, known_uid)
+    return f"{manifest.stem}, {manifest.archive.size} bytes, proven and committed as {written.commit[:12]}{pushed}"
+
+
+def _seal(job: Job, taken: Taken) -> Sealed:
+    ctx, staging = job.ctx, job.target.staging
     proven = Digest(size=taken.content.size, sha256=taken.content.sha256)
-    archive = _encrypted(ctx, taken.archive, target.staging / "archive", password, proven)
+    archive = _encrypted(ctx, taken.archive, staging / "archive", job.password, proven)
     taken.archive.unlink()
     config = config_text(ctx).encode()
-    plain_config = write_private(ctx.workspace.secrets / "k0sctl.yaml", config)
-    encrypted_config = _encrypted(ctx, plain_config, target.staging / "config", password, digest_of(config))
+    plain = write_private(ctx.workspace.secrets / "k0sctl.yaml", config)
+    encrypted = _encrypted(ctx, plain, staging / "config", job.password, digest_of(config))
+    return Sealed(proven=proven, archive=archive, config=encrypted, evidence=taken.evidence, content=taken.content)
+
+
+def _write(
+    job: Job, sealed: Sealed, known_uid: str | None, archive: StagedFile | Blob, config: StagedFile | Blob
+) -> Written:
+    """Commit on the job's parent: free names, a manifest of now, the symlink."""
+    ctx, parent = job.ctx, job.parent
     at = next_free(at_least_one_after(ctx.now(), parent.commit.committed_at), [entry.name for entry in parent.entries])
     check_not_future(at, ctx.now())
     names = Names(prefix=ctx.settings.prefix, suffix=ctx.settings.suffix, taken_at=at)
     manifest = Manifest(
-        branch=target.located.branch,
-        cluster=Cluster(name=job.keys.cluster, uid=taken.evidence.uid),
+        branch=job.target.located.branch,
+        cluster=Cluster(name=job.keys.cluster, uid=sealed.evidence.uid),
         taken_at=at,
-        archive=_file(names.archive, proven),
-        ciphertext=_file(names.ciphertext, archive.digest),
-        config=_file(names.config, encrypted_config.digest),
-        accepted=accepted,
-        datastore=taken.content.datastore,
+        archive=_file(names.archive, sealed.proven),
+        ciphertext=_file(names.ciphertext, sealed.archive.digest),
+        config=_file(names.config, sealed.config.digest),
+        accepted=_accepted(ctx, sealed.evidence.uid, known_uid),
+        datastore=sealed.content.datastore,
         cipher=ctx.settings.cipher,
-        versions=_versions(ctx, taken.evidence),
+        versions=_versions(ctx, sealed.evidence),
         signer=job.keys.identity.fingerprint,
     )
-    commit = _commit(job, names, manifest, {names.ciphertext: archive, names.config: encrypted_config})
-    ctx.reporter.fact("backup", manifest.stem)
-    ctx.reporter.fact("commit", commit)
-    if not accepted:
-        raise _another_cluster(manifest, known_uid)
-    return f"{manifest.stem}, {manifest.archive.size} bytes, proven and committed as {commit[:12]}"
+    commit = _commit(job, names, manifest, {names.ciphertext: archive, names.config: config})
+    return Written(manifest=manifest, commit=commit)
+
+
+def _push(job: Job, remote: Remote, sealed: Sealed, written: Written) -> Written:
+    """Push; where others were faster, the same files go into another commit, under new names, on top of theirs."""
+    last = [written]
+
+    def again(target: Target, commit: str) -> str:
+        parent = target.parent or job.parent
+        if parent.password() != job.password:
+            raise Conflict(
+                f"{remote.shown} has a new password since this run began: somebody has begun the branch anew",
+                resolution="run the backup again",
+            )
+        tree = {entry.path: entry.oid for entry in target.store.tree(target.store.commit(commit).tree)}
+        manifest = last[-1].manifest
+        archive, config = Blob(tree[manifest.ciphertext.name]), Blob(tree[manifest.config.name])
+        known_uid = parent.known_uid(job.ctx.settings.prefix, now=job.ctx.now())
+        last.append(_write(replace(job, target=target, parent=parent), sealed, known_uid, archive, config))
+        return last[-1].commit
+
+    delivery = Delivery(ctx=job.ctx, remote=remote, keys=job.keys, again=again if job.current else None)
+    delivery.push(job.target, written.commit)
+    return last[-1]
 
 
 def _accepted(ctx: Context, uid: str | None, known_uid: str | None) -> bool:
@@ -141,12 +211,12 @@ def _file(name: str, digest: Digest) -> File:
     return File(name=name, size=digest.size, sha256=digest.sha256)
 
 
-def _commit(job: Job, names: Names, manifest: Manifest, staged: Mapping[str, StagedFile]) -> str:
+def _commit(job: Job, names: Names, manifest: Manifest, staged: Mapping[str, StagedFile | Blob]) -> str:
     ctx, keys = job.ctx, job.keys
     document = manifest.to_json()
     signature = ctx.gpg.sign(document)
     ctx.gpg.require_signed(document, signature, "the new manifest")
-    files: dict[str, bytes | StagedFile] = {**staged, names.manifest: document, names.signature: signature}
+    files: dict[str, bytes | StagedFile | Blob] = {**staged, names.manifest: document, names.signature: signature}
     links = {}
     if manifest.accepted:
         links[names.latest] = names.ciphertext

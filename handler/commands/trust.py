@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handler.commands.context import Context
-from handler.errors import ConfigurationError
-from handler.opening import Opened, find
+from handler.commands.remote import push_line, remote_of
+from handler.errors import ConfigurationError, TimedOut, ToolFailed
+from handler.opening import Opened, Relation, find, find_remote
 from handler.repository import Repository
 from handler.settings.model import Settings
-from handler.tools.git import Located
+from handler.tools.gitlocated import Located
+from handler.tools.gitremote import Remote
 from handler.tools.gitstore import Identity, Store
 from handler.tools.keyring import Key, UserId
 
@@ -80,8 +82,59 @@ def _described(uid: UserId) -> str:
     return f"{uid}{f' ({reason})' if reason else ''}"
 
 
-def find_repository(ctx: Context) -> Opened:
-    return find(ctx.git, restore=_absolute(ctx, ctx.settings.restore_dir), backup=backup_directory(ctx))
+def find_repository(ctx: Context, *, tell: bool = True) -> Opened:
+    """The repository to read: that of K0SCTL_GIT_URL, else restore/, else backup/.
+
+    Args:
+        tell: warn of commits that are not pushed, and so not read.
+    """
+    remote = remote_of(ctx)
+    if remote is None:
+        return find(ctx.git, restore=_absolute(ctx, ctx.settings.restore_dir), backup=backup_directory(ctx))
+    opened = _fetched(ctx, remote, writing=False)
+    if tell and opened.relation is Relation.AHEAD:
+        ctx.reporter.warn(
+            f"{ctx.settings.backup_dir} has commits that {remote.shown} has not, and they are not read; "
+            f"the next backup pushes them, or by hand: {push_line(ctx)}"
+        )
+    return opened
+
+
+def find_to_write(ctx: Context) -> tuple[Opened, Remote | None]:
+    """The repository to write on, and where this run pushes to."""
+    remote = remote_of(ctx)
+    return (_fetched(ctx, remote, writing=True), remote) if remote else (find_repository(ctx), None)
+
+
+def find_for_backup(ctx: Context) -> tuple[Opened, Remote | None, bool]:
+    """The same; a remote that cannot be reached tonight does not stop a backup, where backup/ has a branch already.
+
+    Returns:
+        What is to be written on, where this run pushes to, and whether that could be reached.
+    """
+    remote = remote_of(ctx)
+    if remote is None:
+        return find_repository(ctx), None, True
+    try:
+        return _fetched(ctx, remote, writing=True), remote, True
+    except (ToolFailed, TimedOut) as error:
+        located = ctx.git.locate(backup_directory(ctx))
+        if located is None or located.head is None:
+            raise
+        ctx.reporter.warn(f"{error.message}; the backup goes on top of what {located.shown} has, and is pushed later")
+        return Opened(source=located, target=located, relation=Relation.EQUAL), remote, False
+
+
+def _fetched(ctx: Context, remote: Remote, *, writing: bool) -> Opened:
+    with ctx.reporter.step(f"fetch {remote.shown}") as step:
+        opened = find_remote(ctx.git, remote, backup=backup_directory(ctx), writing=writing)
+        head = opened.source.head if opened.source else None
+        step.note(head[:12] if head else "there is no such branch")
+    if head is None and (others := remote.branches()):
+        ctx.reporter.warn(
+            f"{remote.url} has no branch {remote.branch} (K0SCTL_GIT_BRANCH); it has: {', '.join(others[:10])}"
+        )
+    return opened
 
 
 def backup_directory(ctx: Context) -> Path:
@@ -118,7 +171,7 @@ def require_repository(ctx: Context, opened: Opened) -> Located:
         ConfigurationError: there is none.
     """
     if opened.source is None or opened.source.head is None:
-        places = f"{ctx.settings.restore_dir} or {ctx.settings.backup_dir}"
+        places = opened.source.shown if opened.source else f"{ctx.settings.restore_dir} or {ctx.settings.backup_dir}"
         raise ConfigurationError(
             f"there is no backup repository with a commit in {places}",
             resolution="clone it there, or make one: k0sctl-handler init",
