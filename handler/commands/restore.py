@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from handler.commands.context import Context
-from handler.commands.trust import backup_directory, find_repository, import_keys, require_repository, verify_head
+from handler.commands.trust import find_repository, import_keys, require_repository, verify_head
 from handler.errors import ConfigurationError, IntegrityError, from_os_error
 from handler.proof import inspect
-from handler.repository import Repository, Verified
+from handler.repository import Repository
 from handler.stored import Stored
+from handler.verified import Verified
 from handler.workspace import new_file
 
 
@@ -42,10 +43,14 @@ def restore(ctx: Context) -> str:
 def chosen(ctx: Context, repository: Repository) -> Stored:
     stored = repository.choose(ctx.settings.backup_choice, ctx.settings.prefix)
     if stored is None:
-        raise ConfigurationError(
-            f"there is no backup in {repository.located.shown} yet", resolution="take one: k0sctl-handler backup"
-        )
+        raise no_backup(repository)
     return stored
+
+
+def no_backup(repository: Repository) -> ConfigurationError:
+    return ConfigurationError(
+        f"there is no backup in {repository.located.shown} yet", resolution="take one: k0sctl-handler backup"
+    )
 
 
 def verify_backup(ctx: Context, repository: Repository, stored: Stored) -> Verified:
@@ -96,17 +101,11 @@ def _target(ctx: Context, stored: Stored) -> Path:
             f"--to {asked}: there is no directory {path.parent}", resolution="make it first, or name another path"
         )
     path = path.parent.resolve() / path.name
-    for setting, directory in (
-        ("K0SCTL_DIR_LOG", ctx.settings.log_dir),
-        ("K0SCTL_DIR_BAK", backup_directory(ctx)),
-        ("K0SCTL_DIR_RES", ctx.settings.restore_dir),
-    ):
-        if path.is_relative_to((ctx.cwd / directory).resolve()):
-            raise ConfigurationError(
-                f"{path} lies inside {directory} ({setting}), which is kept or published: a decrypted archive "
-                "must not be there",
-                resolution="name another path with --to PATH",
-            )
+    if kept := ctx.kept_directory(path):
+        raise ConfigurationError(
+            f"{path} lies inside {kept}, which is kept or published: a decrypted archive must not be there",
+            resolution="name another path with --to PATH",
+        )
     if path.exists() or path.is_symlink():
         raise _exists(path)
     return path
