@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from handler.errors import Conflict, HandlerError, IntegrityError, TimedOut, ToolFailed
-from handler.evidence import TAKE_BACKUP, Cause, Evidence
+from handler.evidence import RESTORE, TAKE_BACKUP, Cause, Evidence
+from handler.hosts import DATA_DIR
+from handler.traces import ARCHIVES, LOCK, Traces
 
-DATA_DIR = "/var/lib/k0s"
 NOT_RUNNING = "is not running but has been installed as a service"
 _DIFFERENT_ERRORS = {Cause.HOST_KEY: IntegrityError, Cause.LOCKED: Conflict, Cause.TIMEOUT: TimedOut}
 
@@ -88,13 +89,40 @@ def facts(evidence: Evidence) -> tuple[str, ...]:
 
 
 def leftovers(evidence: Evidence) -> tuple[str, ...]:
-    """Lines that remove what a killed run left on the hosts: the archive in clear, and the lock."""
-    if evidence.exit_code is not None and 0 <= evidence.exit_code < 128:  # noqa: PLR2004  # it ended by itself
+    """Lines that remove what a run that did not end by itself left on the hosts: archives in clear, and the lock."""
+    if evidence.exit_code is None or not 0 <= evidence.exit_code < 128:  # noqa: PLR2004  # killed
+        lock = tuple(ssh_lines((host,), f"rm -f {LOCK}") for host in evidence.hosts)
+    elif evidence.cause is Cause.CONNECTION_LOST:
+        lock = ()  # it expires by itself; k0sctl came to its end without the host
+    else:
         return ()
     made = [ssh_lines((host,), f"rm -rf {path}") for host, path in evidence.temp_dirs]
-    if TAKE_BACKUP in evidence.phases and not made:
-        made = [ssh_lines((host,), "rm -rf /tmp/??????/k0s_backup_*") for host in evidence.hosts]
-    return (*made, *(ssh_lines((host,), "rm -f /tmp/k0sctl.lock") for host in evidence.hosts))
+    if not made and (TAKE_BACKUP in evidence.phases or RESTORE in evidence.phases):
+        made = [ssh_lines((host,), f"rm -rf {' '.join(ARCHIVES)}") for host in evidence.hosts]
+    return (*made, *lock)
+
+
+def archives_found(host: str, traces: Traces) -> tuple[str, ...]:
+    """Lines that remove what a look found of archives in clear, whoever left them."""
+    return tuple(ssh_lines((host,), f"rm -rf {path}") for path in traces.archives)
+
+
+def removal(host: str, traces: Traces) -> str:
+    """How what a reset left is removed: a host that is rebooted first has no mount left that rm would follow."""
+    commands = []
+    for unit in traces.units:
+        name = unit.rpartition("/")[2].removesuffix(".service")
+        plain = name if re.fullmatch(r"[\w.@-]+", name) else "UNIT"
+        if unit.startswith("/etc/init.d/"):
+            commands += [f"rc-service {plain} stop", f"rc-update del {plain}", f"rm -f {unit}"]
+        else:
+            commands += [f"systemctl disable --now {plain}", f"rm -f {unit}", "systemctl daemon-reload"]
+    lines = ssh_lines((host,), "; ".join([*commands, "reboot"]))
+    for path in traces.data:
+        plain_path = re.fullmatch(r"(?:/[\w-][\w.-]*){2,}", path)
+        what = ssh_lines((host,), f"rm -rf {path}") if plain_path else f"remove {path} on {host}"
+        lines += f"; and when it is up again: {what}"
+    return lines
 
 
 def wipe(evidence: Evidence, hosts: Iterable[str]) -> str:

@@ -144,6 +144,11 @@ class Evidence:
         cause = next(cause for cause in Cause if cause.pattern.search(text))
         return Cause.ABORTED if cause is Cause.OTHER and self.exit_code < 0 else cause
 
+    @property
+    def resetting(self) -> bool:
+        """Whether k0sctl had begun to remove k0s from hosts."""
+        return not self.dry_run and any(phase.startswith("Reset ") for phase in self.phases)
+
     def as_report(self) -> dict[str, object]:
         """The same as plain data for the JSON report."""
         return {**dataclasses.asdict(self), "cause": self.cause.value if self.cause else None}

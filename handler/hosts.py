@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from handler.nodes import Fields, Source, fields_of, is_null, is_true, section_of, text_of
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ROLES: Final = ("controller", "controller+worker", "single", "worker")
 CONNECTIONS: Final = ("ssh", "openSSH", "winRM", "localhost")
+#: Where k0s keeps its data unless a host's ``dataDir`` says otherwise.
+DATA_DIR: Final = "/var/lib/k0s"
 _HIGHEST_PORT: Final = 65535
 
 
@@ -31,6 +33,7 @@ class Host:
         bastion: whether another host stands between.
         reachable_directly: whether a TCP connection to ``address`` and ``port`` is what k0sctl would open.
         weakening: what the configuration says against strict host keys, a sentence each.
+        data_dir: where k0s keeps its data on this host.
     """
 
     index: int
@@ -43,6 +46,7 @@ class Host:
     bastion: bool
     reachable_directly: bool
     weakening: tuple[str, ...]
+    data_dir: str = DATA_DIR
 
     @property
     def label(self) -> str:
@@ -81,12 +85,14 @@ def _host(node: Node, *, index: int, source: Source, home: str) -> Host | None:
         what = "several connections" if stated else "no connection"
         source.problem(node, f"host {index + 1} has {what}; allowed is exactly one of {', '.join(CONNECTIONS)}")
         return None
+    data_dir = text_of(fields, "dataDir") or DATA_DIR
     if stated == ["localhost"]:
         return Host(
             index=index, role=role, connection="localhost", address="127.0.0.1", port=0, user=None, key_path=None,
-            bastion=False, reachable_directly=False, weakening=(),
+            bastion=False, reachable_directly=False, weakening=(), data_dir=data_dir,
         )  # fmt: skip
-    return _remote(index, role, stated[0], fields[stated[0]], source=source, home=home)
+    host = _remote(index, role, stated[0], fields[stated[0]], source=source, home=home)
+    return replace(host, data_dir=data_dir) if host else None
 
 
 def _remote(

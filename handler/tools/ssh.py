@@ -28,13 +28,16 @@ class Ssh:
 
     Args:
         home: the ``.ssh`` directory in the children's private HOME.
+
+    Attributes:
+        pins: the known_hosts file of this run; there is none before `pin`.
     """
 
     def __init__(self, children: Children, env: Mapping[str, str], home: Path) -> None:
         self._children = children
         self._env = env
         self._home = home
-        self._pins = home / "pinned_hosts"
+        self.pins = home / "pinned_hosts"
 
     def use_key(self, key: Secret, name: str) -> None:
         write_private(self._home / name, key.reveal())
@@ -51,8 +54,8 @@ class Ssh:
                 continue
         return copied
 
-    def pin(self, known_hosts: str) -> None:
-        """Make these the only host keys that children accept.
+    def pin(self, known_hosts: str, *, for_k0sctl: bool = True) -> None:
+        """Make these the only host keys that children accept; or our own ones only, and k0sctl trusts all at once.
 
         Raises:
             ConfigurationError: no line could be used.
@@ -63,11 +66,12 @@ class Ssh:
                 details=("a line is: NAME KEYTYPE KEY, such as: 10.0.0.1 ssh-ed25519 AAAA...",),
                 resolution="make them with: ssh-keyscan -t ed25519 HOST > known_hosts, and compare the fingerprints",
             )
-        self._pins.unlink(missing_ok=True)
-        write_private(self._pins, known_hosts if known_hosts.endswith("\n") else known_hosts + "\n")
+        self.pins.unlink(missing_ok=True)
+        write_private(self.pins, known_hosts if known_hosts.endswith("\n") else known_hosts + "\n")
         config = self._home / "config"
         config.unlink(missing_ok=True)
-        write_private(config, _STRICT.format(pins=self._pins))
+        if for_k0sctl:
+            write_private(config, _STRICT.format(pins=self.pins))
 
     def scan(self, doors: Sequence[Door]) -> dict[Door, tuple[HostKey, ...]]:
         """The host keys that servers show right now; empty for one that shows none."""
@@ -87,7 +91,7 @@ class Ssh:
         for door, keys in shown.items():
             name = known_hosts_name(door.address, door.port)
             done = self._children.run(
-                Command(argv=("ssh-keygen", "-F", name, "-f", str(self._pins)), env=self._env, timeout=30)
+                Command(argv=("ssh-keygen", "-F", name, "-f", str(self.pins)), env=self._env, timeout=30)
             )
             checks.append(check_pins(name, keys, done.stdout.splitlines()))
         return checks

@@ -22,6 +22,7 @@ HOST_PATHS = (
     "/.dockerenv",
     "/etc/k0s",
     "/run/k0s",
+    "/etc/init.d",
     "/var/tmp",
     "/tmp",
 )

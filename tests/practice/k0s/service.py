@@ -1,6 +1,7 @@
 """Stand-ins for systemctl and for the tools that look at processes, limited to one practice host."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def processes() -> None:
     tool, words = sys.argv[1], sys.argv[2:]
     pid = node.pid()
     line = node.args_file.read_text(encoding="utf-8").split("\n", 1)[1].replace("\n", " ") if pid else ""
-    pattern = words[-1].strip("^$") if words else ""
+    pattern = words[-1] if words else ""
     if tool == "ps":
         print("    PID TTY          TIME CMD")
         print(f"{pid:>7} ?        00:00:01 {line}" if pid else "", end="\n" if pid else "")
@@ -94,7 +95,8 @@ def processes() -> None:
     exact = tool == "pidof" or any(word.startswith("-") and "x" in word for word in words[:-1])
     full = any(word.startswith("-") and "f" in word for word in words[:-1])
     wanted = pattern.rpartition("/")[2] if tool == "pidof" else pattern
-    hit = pid is not None and (wanted == "k0s" if exact and not full else wanted in (line if full else "k0s"))
-    if not hit:
+    shown = line if full else "k0s"
+    found = re.fullmatch(wanted, shown) if exact else re.search(wanted, shown)
+    if pid is None or not found:
         sys.exit(1)
     print(f"{pid} {line}" if any(word.startswith("-") and "a" in word for word in words[:-1]) else pid)
