@@ -7,13 +7,16 @@ its own proof. What could not be read is unknown and proves nothing.
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
-from handler.causes import DATA_DIR, NOT_RUNNING, explain, facts, failed_run, joined, ssh_lines, wipe
+from handler.causes import NOT_RUNNING, explain, facts, failed_run, joined, removal, ssh_lines, wipe
 from handler.errors import HandlerError, IntegrityError, ToolFailed
 from handler.evidence import INITIALIZE, RESET_LEADER, RESTORE, TAKE_BACKUP, Cause, Evidence
+from handler.hosts import DATA_DIR
+from handler.traces import Traces
 
 #: The first words of the message for every apply that may have replaced a cluster by an empty one.
 NEW_CLUSTER: Final = "a NEW, EMPTY cluster was made"
@@ -146,33 +149,65 @@ def backed_up(evidence: Evidence) -> Verdict:
     return Verdict(proven=True, notes=notes)
 
 
-def reset(evidence: Evidence, *, clean: Collection[str] = ()) -> Verdict:
-    """Exit 0, each host called reset, and no ``k0s reset`` that failed.
+def reset(evidence: Evidence, *, looks: Mapping[str, Traces] = MappingProxyType({})) -> Verdict:
+    """Exit 0, each host called reset, no ``k0s reset`` that failed, and nothing left where a host was looked at.
 
-    ``clean`` are hosts where a look found nothing of k0s: there a missing binary is no failure.
+    Where nobody looked, k0sctl's lines decide alone. Where a look found nothing of k0s, a missing binary is no failure.
     """
     notes = _notes(evidence)
+    left = {host: traces for host, traces in looks.items() if traces.left}
+    clean = {host for host, traces in looks.items() if traces.clean}
     bad = [f for f in evidence.reset_failures if not f.benign and not (f.missing and f.host in clean)]
-    reported = [f"{f.host}: k0s reset: {f.text or 'no reason given'}" for f in bad]
     silent = [host for host in evidence.hosts if host not in evidence.reset_hosts]
-    names = tuple(dict.fromkeys((*(f.host for f in bad), *silent))) or evidence.hosts
-    look = ssh_lines(names, f"ls -d {DATA_DIR} /etc/systemd/system/k0s*; pgrep -a k0s")
-    todo = f"look what is left: {look}; remove it, reboot the host, and look again"
+    names = tuple(dict.fromkeys((*left, *(f.host for f in bad), *silent))) or evidence.hosts
+    details = [
+        *(f"{host}: still there: {', '.join(traces.left)}" for host, traces in left.items()),
+        *(f"{f.host}: k0s reset: {f.text or 'no reason given'}" for f in bad),
+        *_looked(looks, clean),
+        *(f"{host}: to remove it: {removal(host, traces)}" for host, traces in left.items() if len(left) > 1),
+    ]
+    todo = _after_reset(looks, left, names)
     if evidence.cause:
-        error = failed_run(evidence, "the reset", reported)
-        if evidence.cause is Cause.ABSENT or any(phase.startswith("Reset ") for phase in evidence.phases):
+        error = failed_run(evidence, "the reset", details)
+        if evidence.cause is Cause.ABSENT or evidence.resetting:
             # k0sctl deletes the binary even after a reset that failed, so the next one cannot run there
             error.resolution = todo
         return _unproven(error, notes)
     if evidence.dry_run:
-        return _unproven(ToolFailed("nothing was reset: k0sctl made a dry run", resolution=_NO_DRY_RUN), notes)
-    if not bad and not silent and RESET_LEADER in evidence.phases:
+        said = "nothing was reset: k0sctl made a dry run"
+        return _unproven(ToolFailed(said, details=details, resolution=_NO_DRY_RUN), notes)
+    if not left and not bad and not silent and RESET_LEADER in evidence.phases:
         return Verdict(proven=True, notes=notes)
     why = "k0s reset failed or did not run, although k0sctl ended with 0; data and services may still be there"
-    if bad and all(failure.missing for failure in bad):
+    if left:
+        why = "something of k0s is still there, although k0sctl ended with 0"
+    elif bad and all(failure.missing for failure in bad):
         why = "there was no k0s binary to reset with: clean already, or an earlier reset stopped halfway and left data"
+    elif clean.issuperset(names):
+        why = "k0s reset failed or did not run, although k0sctl ended with 0; what is looked for is gone all the same"
     said = f"the reset is not proven: on {joined(names)} {why}"
-    return _unproven(ToolFailed(said, details=reported, resolution=todo), notes)
+    return _unproven(ToolFailed(said, details=details, resolution=todo), notes)
+
+
+def _looked(looks: Mapping[str, Traces], clean: Collection[str]) -> Iterable[str]:
+    if looks and len(clean) == len(looks):
+        yield "nothing of k0s is left on any host: no data directory, no unit, no process"
+    elif clean:
+        yield f"nothing of k0s is left on {joined(clean)}"
+    yield from (f"{host}: not looked at: {traces.problem}" for host, traces in looks.items() if not traces.looked)
+
+
+def _after_reset(looks: Mapping[str, Traces], left: Mapping[str, Traces], names: Collection[str]) -> str:
+    """What is to be done about hosts that are not proven clean."""
+    todo = []
+    if len(left) == 1:
+        todo.append("remove what is left: " + "".join(removal(host, traces) for host, traces in left.items()))
+    elif left:
+        todo.append("remove what is left by the lines above")
+    if unseen := [host for host in names if host not in looks or not looks[host].looked]:
+        look = ssh_lines(unseen, f"ls -d {DATA_DIR} /etc/systemd/system/k0s* /etc/init.d/k0s*; pgrep -a k0s")
+        todo.append(f"look what is left: {look}; remove it, reboot the host, and look again")
+    return "; ".join(todo) or "nothing is left to remove; reboot the hosts, as k0s advises"
 
 
 def running_as(evidence: Evidence, expected: Collection[str | None]) -> Verdict:

@@ -26,6 +26,15 @@ from handler.workspace import write_private
 _PROBE_AT_MOST: Final = timedelta(minutes=2)
 
 
+def ready(ctx: Context) -> ClusterConfig:
+    """The configuration read, every host's door open and its key the pinned one."""
+    config = read_config(ctx)
+    prepare_ssh(ctx)
+    open_doors(ctx, config.hosts)
+    check_host_keys(ctx, config.hosts)
+    return config
+
+
 def read_config(ctx: Context) -> ClusterConfig:
     """The configuration as k0sctl will read it; its secrets become known to the redactor."""
     path = ctx.settings.config_path
@@ -83,13 +92,13 @@ def open_doors(ctx: Context, hosts: Collection[Host], *, required: bool = True) 
         closed = {host: answers[door] for host, door in doors.items() if not answers[door].open}
         step.note(f"open: {len(doors) - len(closed)} of {len(doors)}")
         if closed and (required or len(closed) == len(doors)):
-            raise _closed(closed, ctx.settings.ssh_wait)
+            raise closed_doors(closed, ctx.settings.ssh_wait)
     for host, answer in closed.items():
         ctx.reporter.warn(f"{host.label}: SSH door closed ({answer.problem}); left out")
     return tuple(closed)
 
 
-def _closed(closed: dict[Host, Answer], wait: timedelta) -> ToolFailed:
+def closed_doors(closed: dict[Host, Answer], wait: timedelta) -> ToolFailed:
     names = ", ".join(host.label for host in closed)
     return ToolFailed(
         f"the SSH door stays closed: {names}",
@@ -106,7 +115,7 @@ def check_host_keys(ctx: Context, hosts: Collection[Host]) -> None:
         IntegrityError: a host shows another key than the pinned one, or none is pinned for it.
     """
     doors = [Door(host.address, host.port) for host in hosts if host.reachable_directly]
-    pinned = _pinned(ctx)
+    pinned = pinned_keys(ctx)
     with ctx.reporter.step("check host keys") as step:
         shown = ctx.ssh.scan(doors) if doors else {}
         if pinned is None:
@@ -114,8 +123,8 @@ def check_host_keys(ctx: Context, hosts: Collection[Host]) -> None:
                 key.line(known_hosts_name(door.address, door.port)) for door, keys in shown.items() for key in keys
             ]
             # Hosts behind a bastion show no key here: strictness would refuse them, so k0sctl then trusts all at once.
-            if lines and len(doors) == len(hosts):
-                ctx.ssh.pin("\n".join(lines))
+            if lines:
+                ctx.ssh.pin("\n".join(lines), for_k0sctl=len(doors) == len(hosts))
             _tell_unpinned(ctx, lines)
             return
         ctx.ssh.pin(pinned)
@@ -123,10 +132,10 @@ def check_host_keys(ctx: Context, hosts: Collection[Host]) -> None:
         step.note(f"as pinned: {sum(check.state is PinState.FITS for check in checks)} of {len(checks)}")
     wrong = [check for check in checks if check.state not in {PinState.FITS, PinState.UNCHECKED}]
     if wrong:
-        raise _wrong_host_keys(ctx, wrong)
+        raise wrong_host_keys(ctx, wrong)
 
 
-def _pinned(ctx: Context) -> str | None:
+def pinned_keys(ctx: Context) -> str | None:
     if ctx.settings.known_hosts is not None:
         return ctx.settings.known_hosts
     path = pins_path(ctx)
@@ -144,13 +153,11 @@ def _tell_unpinned(ctx: Context, lines: list[str]) -> None:
     path = ctx.settings.config_path.parent / "known_hosts"
     ctx.reporter.warn(
         f"UNPINNED: no host keys are pinned, so whoever answers is believed. Compare these keys with the hosts' own, "
-        f"then put the lines into {path} or K0SCTL_KNOWN_HOSTS:"
+        f"then put the lines into {path} or K0SCTL_KNOWN_HOSTS:" + "".join(f"\n{line}" for line in lines)
     )
-    for line in lines:
-        ctx.reporter.note(line)
 
 
-def _wrong_host_keys(ctx: Context, wrong: list[PinCheck]) -> IntegrityError:
+def wrong_host_keys(ctx: Context, wrong: list[PinCheck]) -> IntegrityError:
     details = []
     for check in wrong:
         pinned = ", ".join(f"{key.kind} {key.fingerprint}" for key in check.pinned) or "none"
@@ -182,7 +189,10 @@ def run_k0sctl(
         evidence = ctx.k0sctl.run(run, on_line)
         step.note("killed at its time limit" if evidence.exit_code is None else told(evidence))
     ctx.reporter.fact(f"k0sctl {run.action}", evidence.as_report())
-    for line in leftovers(evidence):
+    if left := leftovers(evidence):
+        known = ctx.reporter.facts.get("leftovers", ())
+        ctx.reporter.fact("leftovers", (*known, *left) if isinstance(known, tuple) else left)
+    for line in left:
         ctx.reporter.warn(f"left on a host, remove it: {line}")
     ctx.children.check()
     return evidence

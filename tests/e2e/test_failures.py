@@ -250,7 +250,7 @@ def test_a_wrong_ssh_key(running: Lab, tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     running.faults.set("hurry", "30")
     with running.repository_unchanged():
-        running.run("backup", K0SCTL_SSH_KEY=key.read_text(), K0SCTL_TIMEOUT="60s").failed(4, "K0SCTL_SSH_KEY")
+        running.run("backup", K0SCTL_SSH_KEY=key.read_text(), K0SCTL_TIMEOUT="12s").failed(4, "K0SCTL_SSH_KEY")
 
 
 def test_timeouts(crew: Crew) -> None:

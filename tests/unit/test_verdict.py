@@ -12,6 +12,7 @@ from handler import verdict
 from handler.causes import leftovers
 from handler.errors import Conflict, HandlerError, IntegrityError, TimedOut, ToolFailed
 from handler.evidence import Cause, Evidence, gather
+from handler.traces import Traces
 from handler.verdict import Probe, Verdict
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
@@ -178,8 +179,81 @@ def test_what_a_reset_did_is_counted() -> None:
 def test_a_missing_binary_is_no_failure_where_a_look_found_nothing() -> None:
     clean = recorded("d4b_reset_already_clean_noUseExisting")
     assert "no k0s binary" in error_of(verdict.reset(clean)).message
-    assert verdict.reset(clean, clean=["10.88.0.2:22"]).proven
-    assert not verdict.reset(recorded("d3_reset_k0s_reset_exit1"), clean=["10.88.0.2:22"]).proven
+    assert verdict.reset(clean, looks=looks(clean)).proven
+    failed = recorded("d3_reset_k0s_reset_exit1")
+    error = error_of(verdict.reset(failed, looks=looks(failed)))
+    assert "gone all the same" in error.message
+    assert "nothing is left to remove" in error.resolution
+    assert not verdict.reset(clean, looks=looks(clean, Traces(problem="no route"))).proven
+
+
+#: Recorded resets that are proven where a look finds each host clean.
+PROVEN_BY_A_LOOK = {
+    "d2_reset_force_ok", "d2b_reset_force_noUseExisting", "d4b_reset_already_clean_noUseExisting",
+    "d4c_reset_binary_left_no_cluster", "d5_reset_force_stopped_installed", "k4b_reset_ctrl_worker_ok", "r5_real_reset",
+}  # fmt: skip
+RESETS = [row[0] for row in ROWS if row[1] == "reset"]
+
+
+def looks(evidence: Evidence, *last: Traces) -> dict[str, Traces]:
+    """A look at each host: clean, but for the last ones."""
+    hosts = evidence.hosts or ("10.88.0.2:22",)
+    found = dict.fromkeys(hosts, Traces())
+    return found | dict(zip(reversed(hosts), last, strict=False))
+
+
+@pytest.mark.parametrize("name", RESETS)
+def test_each_recorded_reset_and_a_look(name: str) -> None:
+    evidence = recorded(name)
+    alone = verdict.reset(evidence)
+    assert verdict.reset(evidence, looks=looks(evidence)).proven == (name in PROVEN_BY_A_LOOK)
+    for left in (
+        Traces(data=("/var/lib/k0s",)),
+        Traces(units=("/etc/systemd/system/k0sworker.service",)),
+        Traces(processes=("7 k0s",)),
+    ):
+        error = error_of(verdict.reset(evidence, looks=looks(evidence, left)))
+        assert error.exit_code == (alone.error.exit_code if alone.error else 4)
+        assert f": still there: {left.left[0]}" in error.details[0]
+    unseen = verdict.reset(evidence, looks=looks(evidence, *[Traces(problem="no route")] * len(evidence.hosts)))
+    assert unseen.proven == alone.proven
+    if unseen.error and evidence.hosts:
+        assert f"{evidence.hosts[0]}: not looked at: no route" in unseen.error.details
+
+
+def test_what_a_reset_left_is_named_with_the_lines_that_remove_it() -> None:
+    good = recorded("k4b_reset_ctrl_worker_ok")
+    units = ("/etc/systemd/system/k0sworker.service",)
+    one = Traces(data=("/var/lib/k0s",), units=units, processes=("7 k0s",))
+    error = error_of(verdict.reset(good, looks=looks(good, one)))
+    host = good.hosts[-1].partition(":")[0]
+    assert error.message == (
+        f"the reset is not proven: on {host}:22 something of k0s is still there, although k0sctl ended with 0"
+    )
+    assert error.details[0] == f"{host}:22: still there: data in /var/lib/k0s, the unit {units[0]}, processes (7 k0s)"
+    assert error.resolution == (
+        f"remove what is left: ssh {host} 'systemctl disable --now k0sworker; rm -f {units[0]}; systemctl "
+        f"daemon-reload; reboot'; and when it is up again: ssh {host} 'rm -rf /var/lib/k0s'"
+    )
+    two = error_of(verdict.reset(good, looks=looks(good, one, Traces(units=("/etc/init.d/k0scontroller",)))))
+    assert two.resolution == "remove what is left by the lines above"
+    assert any("'rc-service k0scontroller stop; rc-update del" in line for line in two.details)
+    odd = error_of(verdict.reset(good, looks=looks(good, Traces(data=("/my data;x",)))))
+    assert odd.resolution.endswith(f"remove /my data;x on {host}:22")
+    assert "rm -rf" not in odd.resolution
+    root = error_of(verdict.reset(good, looks=looks(good, Traces(data=("/var",)))))
+    assert "rm -rf" not in root.resolution
+
+
+def test_a_failed_reset_tells_what_a_look_found() -> None:
+    again = recorded("h3bz_reset_right_after")  # the binary is gone: this run could do nothing
+    error = error_of(verdict.reset(again, looks=looks(again)))
+    assert error.details[0] == "nothing of k0s is left on any host: no data directory, no unit, no process"
+    assert error.resolution == "nothing is left to remove; reboot the hosts, as k0s advises"
+    error = error_of(verdict.reset(again, looks=looks(again, Traces(data=("/var/lib/k0s",)))))
+    assert error.resolution.startswith("remove what is left: ssh 10.88.0.2 'reboot'; and when it is up again: ")
+    early = recorded("d1_reset_noforce_notty")  # nothing was begun: what is there is no leftover
+    assert "remove" not in error_of(verdict.reset(early, looks=looks(early, Traces(data=("/x/y",))))).resolution
 
 
 def test_a_version_that_was_not_installed_is_told() -> None:
@@ -211,12 +285,19 @@ def test_a_kill_is_a_timeout_for_every_claim_and_names_what_is_left() -> None:
     for claim in ("applied", "restored", "backed_up", "reset"):
         assert isinstance(judged(claim, killed, "-").error, TimedOut)
     assert leftovers(killed) == (
-        "ssh 10.88.0.2 'rm -rf /tmp/??????/k0s_backup_*'",
+        "ssh 10.88.0.2 'rm -rf /tmp/??????/k0s_backup* /tmp/k0s-backup*'",
         "ssh 10.88.0.2 'rm -f /tmp/k0sctl.lock'",
     )
     told = replace(killed, temp_dirs=(("10.88.0.2:22", "/tmp/abcdef"),))
     assert leftovers(told)[0] == "ssh 10.88.0.2 'rm -rf /tmp/abcdef'"
     assert leftovers(recorded("h2_backup_term_once")) == ()
+    for name in ("f9_ssh_connection_dropped_during_backup", "f9b_ssh_connection_dropped_during_download"):
+        (line,) = leftovers(recorded(name))
+        assert re.fullmatch(r"ssh 10\.88\.0\.2 'rm -rf /tmp/(\w+|\?{6}/k0s_backup\* /tmp/k0s-backup\*)'", line)
+    reset = replace(recorded("r5_real_reset"), exit_code=-9)
+    assert leftovers(reset) == (f"ssh {reset.hosts[0].partition(':')[0]} 'rm -f /tmp/k0sctl.lock'",)
+    restore = replace(recorded("h4_apply_restore_term_once"), exit_code=None)
+    assert leftovers(restore)[0].startswith("ssh 10.88.0.2 'rm -rf /tmp/")
     assert verdict.identity(killed).state is Probe.UNCLEAR
 
 
