@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,18 +16,25 @@ from typing import Final, TypeVar
 from handler import __version__
 from handler.commands.apply import apply
 from handler.commands.backup import backup
+from handler.commands.check import check
 from handler.commands.context import Context
 from handler.commands.init import init
+from handler.commands.listing import list_backups
+from handler.commands.reset import reset
 from handler.commands.restore import restore
+from handler.commands.status import status
+from handler.commands.verify import verify
 from handler.commands.version import version
 from handler.errors import HandlerError, Interrupted, from_os_error
 from handler.process import Children
-from handler.report.json_report import build_report, write_report
+from handler.report.json_report import Json, build_report, write_report
 from handler.report.outcome import Outcome
+from handler.report.output import Output
 from handler.report.reporter import Reporter
 from handler.report.sink import sink_for
+from handler.report.stream import SafeStream
 from handler.secret import Redactor
-from handler.settings.cli import Invocation, parse_arguments
+from handler.settings.cli import Invocation, asks_for_json, parse_arguments
 from handler.settings.commands import find_command
 from handler.settings.help import help_text
 from handler.settings.model import Settings
@@ -38,10 +45,15 @@ from handler.workspace import Workspace, locked, private, write_atomic
 #: What each command does; it returns the sentence that the last line tells.
 COMMANDS: Final[dict[str, Callable[[Context], str]]] = {
     "version": version,
+    "check": check,
     "init": init,
     "apply": apply,
     "backup": backup,
+    "reset": reset,
     "restore": restore,
+    "verify": verify,
+    "list": list_backups,
+    "status": status,
 }
 T = TypeVar("T")
 #: Stands where a command's name would: an unknown one is never repeated in the name of a file.
@@ -57,6 +69,7 @@ class Run:
     watch: Watch
     children: Children
     reporter: Reporter
+    output: Output
     started: datetime
     command: str = NO_COMMAND
     log_dir: Path | None = None
@@ -81,9 +94,10 @@ def main(argv: Sequence[str], variables: Mapping[str, str], cwd: Path) -> int:
     watch.install()
     redactor = Redactor()
     redactor.learn(*(variables.get(setting.name, "") for setting in SETTINGS if setting.secret))
+    output = Output(SafeStream(sys.stdout), redactor, json=asks_for_json(argv))
     with Reporter([sink_for(sys.stderr, variables)], redactor) as reporter:
         run = Run(
-            variables=variables, cwd=cwd, watch=watch, children=Children(watch), reporter=reporter,
+            variables=variables, cwd=cwd, watch=watch, children=Children(watch), reporter=reporter, output=output,
             started=datetime.now(UTC), workspaces=workspaces,
         )  # fmt: skip
         try:
@@ -131,8 +145,7 @@ def _first(run: Run, error: T) -> HandlerError | T:
 
 
 def _bug(run: Run, error: Exception) -> Outcome:
-    for line in "".join(traceback.format_exception(error)).splitlines():
-        run.reporter.note(line)
+    run.reporter.tail("".join(traceback.format_exception(error)).splitlines())
     return Outcome.crashed(run.command, error)
 
 
@@ -140,19 +153,20 @@ def _execute(run: Run, invocation: Invocation) -> str:
     settings, warnings = _settings(run, invocation)
     run.command = settings.command.name
     run.reporter.redactor.learn(*settings.secrets)
+    run.reporter.quiet = settings.quiet
     with contextlib.ExitStack() as stack:
-        if run.command != "version":
+        if run.command != "version" and _directories_fit(settings.problems):
             stack.enter_context(_log_directory(run, settings))
         workspace = stack.enter_context(private(run.variables.get("TMPDIR") or "/tmp"))  # noqa: S108
         run.workspaces.append(workspace)
         context = Context(
-            settings=settings, invocation=invocation, reporter=run.reporter, children=run.children,
-            workspace=workspace, variables=run.variables, cwd=run.cwd,
+            settings=settings, invocation=invocation, reporter=run.reporter, output=run.output, children=run.children,
+            workspace=workspace, variables=run.variables, cwd=run.cwd, unknown=warnings,
         )  # fmt: skip
         stack.callback(run.watch.finish)  # children end before their places go
         if run.command != "version":
             stack.callback(_save_log, run, context)
-        for warning in warnings:
+        for warning in warnings if run.command != "check" else ():  # it tells them as findings
             run.reporter.warn(warning)
         run.reporter.fact("handler", __version__)
         return COMMANDS[run.command](context)
@@ -163,13 +177,17 @@ def _settings(run: Run, invocation: Invocation) -> tuple[Settings, tuple[str, ..
     try:
         return Settings.from_env(run.variables, invocation.command, backup=invocation.name)
     except HandlerError as error:
-        directories_fit = not any("K0SCTL_DIR_" in line for line in (error.message, *error.details))
         with contextlib.suppress(OSError):
-            if directories_fit:
+            if _directories_fit((error.message, *error.details)):
                 directory = run.cwd / (run.variables.get("K0SCTL_DIR_LOG", "").strip() or "auditlog")
                 directory.mkdir(parents=True, exist_ok=True)
                 run.log_dir = directory
         raise
+
+
+def _directories_fit(problems: Iterable[str]) -> bool:
+    """Whether a report can go to the log directory; where the directories are wrong, it may be a repository."""
+    return not any(line.startswith("K0SCTL_DIR_") for line in problems)
 
 
 @contextlib.contextmanager
@@ -204,23 +222,38 @@ def _save_log(run: Run, context: Context) -> None:
 
 
 def _end(run: Run, outcome: Outcome) -> int:
-    """Write the report and the last line; nothing here hides how the run ended."""
-    if run.log_dir is not None:
-        outcome = _reported(run, run.log_dir, outcome)
-    run.reporter.finish(outcome)
+    """Write the report, the document and the last line; nothing here hides how the run ended."""
+    finished = datetime.now(UTC)
+    told, report = _saved(run, outcome, finished)
+    run.output.document(report)
+    if run.output.lost is not None and outcome.ok:
+        error = from_os_error(run.output.lost, "writing to stdout")
+        outcome = replace(Outcome.failed(run.command, error), details=(f"done before that: {outcome.what}",))
+        told, _ = _saved(run, outcome, finished)
+    run.reporter.finish(told)
     run.watch.finish()
     return outcome.exit_code
 
 
-def _reported(run: Run, log_dir: Path, outcome: Outcome) -> Outcome:
-    path = log_dir / f"{run.stem}.json"
-    shown = path.relative_to(run.cwd) if path.is_relative_to(run.cwd) else path
-    told = replace(outcome, report=str(shown))
+def _saved(run: Run, outcome: Outcome, finished: datetime) -> tuple[Outcome, dict[str, Json]]:
+    """Write the report; the outcome then tells where it is."""
+    if run.log_dir is not None:
+        path = run.log_dir / f"{run.stem}.json"
+        told = replace(outcome, report=_shown(run, path))
+        report = _report(run, told, finished)
+        try:
+            write_report(path, report, write_atomic)
+        except OSError as error:
+            run.reporter.warn(f"the report could not be written to {told.report}: {error.strerror}")
+        else:
+            return told, report
+    return outcome, _report(run, outcome, finished)
+
+
+def _shown(run: Run, path: Path) -> str:
+    return str(path.relative_to(run.cwd) if path.is_relative_to(run.cwd) else path)
+
+
+def _report(run: Run, outcome: Outcome, finished: datetime) -> dict[str, Json]:
     versions = {"handler": __version__, "python": sys.version.split(maxsplit=1)[0]}
-    report = build_report(run.reporter, told, started=run.started, finished=datetime.now(UTC), versions=versions)
-    try:
-        write_report(path, report, write_atomic)
-    except OSError as error:
-        run.reporter.warn(f"the report could not be written to {shown}: {error.strerror}")
-        return outcome
-    return told
+    return build_report(run.reporter, outcome, started=run.started, finished=finished, versions=versions)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from handler.envsubst import Reference, Template
 from handler.hosts import ROLES, Host, hosts_of
-from handler.nodes import Fields, Source, compose, fields_of, one_error, section_of, text_of
+from handler.nodes import Fields, Source, compose, fields_of, is_null, one_error, section_of, text_of
 from handler.secret import Secret
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class ClusterConfig:
         hosts: all hosts, in order.
         k0s_version: None when it is not pinned; k0sctl then asks the internet in every command.
         storage: the storage type of k0s, None where nothing is stated.
+        external_storage: whether the datastore is outside of k0s, so that no backup holds it.
         environment: what k0sctl must get in its environment, and no other variable of the file.
         secrets: the values in it whose names sound secret.
         text: the file after substitution; it may hold secrets.
@@ -44,6 +45,7 @@ class ClusterConfig:
     hosts: tuple[Host, ...]
     k0s_version: str | None
     storage: str | None
+    external_storage: bool
     environment: Mapping[str, str] = field(repr=False)
     secrets: tuple[Secret, ...] = field(repr=False)
     text: str = field(repr=False)
@@ -80,11 +82,14 @@ def read(text: str, *, name: str, variables: Mapping[str, str], home: str) -> Cl
     if not any(host.is_controller for host in hosts):
         source.fail(None, f"no host is a controller; one must have a role of {', '.join(ROLES[:3])}")
     k0s = section_of(spec, "k0s")
+    storages = _storages(documents, k0s)
+    storage = next((kind for one in storages if (kind := text_of(one, "type"))), None)
     return ClusterConfig(
         name=text_of(section_of(cluster, "metadata"), "name") or "k0s-cluster",
         hosts=hosts,
         k0s_version=text_of(k0s, "version") or None,
-        storage=_storage(documents, k0s),
+        storage=storage,
+        external_storage=_is_external(storage or "etcd", storages),
         environment=environment,
         secrets=secrets,
         text=filled,
@@ -143,13 +148,21 @@ def the_cluster(documents: list[Node], source: Source) -> Node:
     return cluster
 
 
-def _storage(documents: list[Node], k0s: Fields) -> str | None:
-    """The storage type; k0sctl lays documents of kind ClusterConfig over ``spec.k0s.config``."""
+def _storages(documents: list[Node], k0s: Fields) -> list[Fields]:
+    """What counts most comes first; k0sctl lays documents of kind ClusterConfig over ``spec.k0s.config``."""
     configs = [section_of(k0s, "config")]
     for document in documents:
         fields = fields_of(document)
         version, kind = text_of(fields, "apiVersion"), text_of(fields, "kind") or ""
         if version == K0S_API_VERSION and kind.lower() == "clusterconfig":
             configs.append(fields)
-    types = [text_of(section_of(section_of(config, "spec"), "storage"), "type") for config in configs]
-    return next((one for one in reversed(types) if one), None)
+    return [section_of(section_of(config, "spec"), "storage") for config in reversed(configs)]
+
+
+def _is_external(storage: str, storages: list[Fields]) -> bool:
+    """Whether k0s would leave its datastore out of a backup, https://docs.k0sproject.io/stable/backup/."""
+    sections = [section_of(one, storage) for one in storages]
+    if storage == "etcd":
+        return any(not is_null(node) for section in sections for node in section.get("externalCluster", ()))
+    source = next((text for section in sections if (text := text_of(section, "dataSource"))), "sqlite://")
+    return not source.startswith("sqlite://")

@@ -7,17 +7,18 @@ from pathlib import Path
 
 from handler.cluster import ClusterConfig
 from handler.commands.context import Context
-from handler.commands.hosts import check_host_keys, open_doors, prepare_ssh, probe, read_config, run_k0sctl
+from handler.commands.hosts import probe, ready, run_k0sctl
 from handler.commands.restore import verify_backup
 from handler.commands.trust import find_repository, import_keys, verify_head
-from handler.errors import Conflict, IntegrityError, ToolFailed, from_os_error
+from handler.errors import ConfigurationError, Conflict, IntegrityError, ToolFailed, from_os_error
 from handler.evidence import Evidence
 from handler.proof import inspect
-from handler.repository import Repository, Verified
+from handler.repository import Repository
 from handler.secret import Secret
 from handler.settings.model import RestoreMode
 from handler.tools.k0sctl import Run
 from handler.verdict import NEW_CLUSTER, Identity, Probe, Verdict, applied, new_cluster, restored, running_as
+from handler.verified import Verified
 
 _LEAVE_ALONE = "K0SCTL_RESTORE=never applies without a look at the backups"
 
@@ -42,6 +43,7 @@ class Backup:
 def apply(ctx: Context) -> str:
     """Apply the configuration; the first line says what becomes of the backup."""
     ctx.reporter.hold()
+    _check_arguments(ctx)
     try:
         return _apply(ctx)
     except IntegrityError as error:
@@ -50,10 +52,20 @@ def apply(ctx: Context) -> str:
         raise
 
 
+def _check_arguments(ctx: Context) -> None:
+    """A kubeconfig opens the cluster: it must not be kept or published with logs or backups."""
+    for argument in ctx.settings.extra_arguments:
+        name, _, value = argument.partition("=")
+        if name == "--kubeconfig-out" and (kept := ctx.kept_directory(ctx.cwd / value)):
+            raise ConfigurationError(
+                f"{name} leads into {kept}, which is kept or published", resolution="name another path for it"
+            )
+
+
 def _apply(ctx: Context) -> str:
     if ctx.settings.restore is RestoreMode.NEVER:
         ctx.reporter.headline("apply: never: no backup is read, nothing is restored, the cluster's UID is not judged")
-        return _plain(ctx, _ready(ctx), None)
+        return _plain(ctx, ready(ctx), None)
     found = _find_backup(ctx)
     if isinstance(found, str):
         if ctx.settings.restore is RestoreMode.REQUIRE:
@@ -64,18 +76,9 @@ def _apply(ctx: Context) -> str:
                 "a new, empty cluster",
             )
         ctx.reporter.headline(f"apply: no backup in {found}: a new cluster")
-        return _plain(ctx, _ready(ctx), None)
-    config = _ready(ctx)
+        return _plain(ctx, ready(ctx), None)
+    config = ready(ctx)
     return _with_backup(ctx, config, found, probe(ctx, config))
-
-
-def _ready(ctx: Context) -> ClusterConfig:
-    """The configuration read, every host's door open and its key the pinned one."""
-    config = read_config(ctx)
-    prepare_ssh(ctx)
-    open_doors(ctx, config.hosts)
-    check_host_keys(ctx, config.hosts)
-    return config
 
 
 def _find_backup(ctx: Context) -> Backup | str:
@@ -116,7 +119,7 @@ def _with_backup(ctx: Context, config: ClusterConfig, backup: Backup, found: Ide
             ctx.reporter.warn(f"{unknown}: whether this is the cluster of the backups is not proven")
         case Probe.STOPPED:
             ctx.reporter.headline("apply: already running once, now stopped: a plain apply without a restore")
-            ctx.reporter.note(f"k0s is installed but stopped: {found.reason}")
+            ctx.reporter.warn(f"k0s is installed but stopped: {found.reason}")
         case Probe.LOCKED:
             ctx.reporter.headline("apply: not begun: whether a cluster is already running cannot be asked now")
             raise Conflict(
@@ -166,6 +169,11 @@ def _require_same_cluster(ctx: Context, evidence: Evidence, backup: Backup) -> N
 
 
 def _restore(ctx: Context, config: ClusterConfig, backup: Backup) -> str:
+    if "--force=true" in ctx.settings.extra_arguments:
+        raise ConfigurationError(
+            "k0sctl must not be forced while it restores: --force can start old data in the place of the backup's",
+            resolution="take --force out of K0SCTL_EXTRA_ARGS",
+        )
     archive = _decrypted(ctx, backup)
     evidence = _run(ctx, config, ("--restore-from", str(archive)))
     archive.unlink(missing_ok=True)
@@ -205,7 +213,7 @@ def _run(ctx: Context, config: ClusterConfig, arguments: tuple[str, ...]) -> Evi
             config=ctx.cwd / ctx.settings.config_path,
             timeout=ctx.settings.timeout,
             variables=config.environment,
-            arguments=arguments,
+            arguments=(*arguments, *ctx.settings.extra_arguments),
         ),
     )
 
@@ -213,5 +221,5 @@ def _run(ctx: Context, config: ClusterConfig, arguments: tuple[str, ...]) -> Evi
 def _tell(ctx: Context, verdict: Verdict) -> None:
     """Tell what the run noted, then go on only with a proven claim."""
     for note in verdict.notes:
-        ctx.reporter.note(note)
+        ctx.reporter.warn(note)
     verdict.require()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from handler.process import Children
+from handler.report.output import Output
 from handler.report.reporter import Reporter
 from handler.settings.cli import Invocation
 from handler.settings.model import Settings
@@ -36,15 +37,18 @@ class Context:
     Attributes:
         variables: the snapshot of the environment; the configuration may name any of it.
         cwd: the working directory.
+        unknown: what is told of variables that look like settings and are none.
     """
 
     settings: Settings
     invocation: Invocation
     reporter: Reporter
+    output: Output
     children: Children
     workspace: Workspace
     variables: Mapping[str, str]
     cwd: Path
+    unknown: tuple[str, ...] = ()
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -53,6 +57,18 @@ class Context:
         """Told by whoever moves bytes: shows how far it is, and ends the run when a signal has come."""
         self.children.check()
         self.reporter.progress(done, total)
+
+    def kept_directory(self, path: Path) -> str | None:
+        """The one of our directories that a path leads into, with its setting: what is there is kept or published."""
+        resolved = path.parent.resolve() / path.name
+        for setting, directory in (
+            ("K0SCTL_DIR_LOG", self.settings.log_dir),
+            ("K0SCTL_DIR_BAK", self.settings.backup_dir),
+            ("K0SCTL_DIR_RES", self.settings.restore_dir),
+        ):
+            if resolved.is_relative_to((self.cwd / directory).resolve()):
+                return f"{directory} ({setting})"
+        return None
 
     @cached_property
     def child_env(self) -> dict[str, str]:

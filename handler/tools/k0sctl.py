@@ -70,6 +70,13 @@ class K0sctl:
             raise ToolFailed("k0sctl does not tell its version", details=done.tail[-5:])
         return match[1]
 
+    def helped(self, *action: str) -> str:
+        """What its help says, of an action or of itself."""
+        argv = ("k0sctl", *action, "--help")
+        lines: list[str] = []
+        self._children.run(Command(argv=argv, env=self._env, timeout=60, cwd=self._cwd, on_line=lines.append))
+        return "\n".join(lines)
+
     def run(self, run: Run, on_line: Callable[[str], None] = lambda _: None) -> Evidence:
         """Run to the end, whatever that is, a signal to the handler included.
 
@@ -107,8 +114,7 @@ class K0sctl:
     def _global_flags(self) -> tuple[str, ...]:
         if not self._disable_telemetry:
             return ()
-        helped = self._children.run(Command(argv=("k0sctl", "--help"), env=self._env, timeout=60, cwd=self._cwd))
-        return ("--disable-telemetry",) if "--disable-telemetry" in helped.stdout else ()
+        return ("--disable-telemetry",) if "--disable-telemetry" in self.helped() else ()
 
     def _size(self) -> int:
         return self._log.stat().st_size if self._log.exists() else 0

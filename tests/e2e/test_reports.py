@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import Site
-from tests.support.lab import CLOSING, Lab
+from tests.support.lab import CLOSING, Ended, Lab
+from tests.support.watcher import wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -125,6 +130,21 @@ def test_a_reader_that_goes_away(running: Lab) -> None:
     assert running.report()["exit_code"] == 0
 
 
+@pytest.mark.parametrize("arguments", [["version"], ["version", "--json"], ["backup", "--json"]])
+def test_data_that_cannot_be_written(running: Lab, arguments: list[str]) -> None:
+    """A script must not take half a document for a whole one."""
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            running.command(*arguments), cwd=running.work, env=running.env(), text=True, check=False,
+            stdout=full, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, timeout=60,
+        )  # fmt: skip
+    done = Ended(process.returncode, "", process.stderr).checked()
+    done.failed(4, "done before that: ", "writing to stdout")
+    if "backup" in arguments:
+        assert running.report()["exit_code"] == 4
+        assert running.git("rev-list", "--count", "HEAD") == "4"  # what was done is done
+
+
 def test_help(running: Lab) -> None:
     done = subprocess.run(running.command("--help"), cwd=running.work, env=running.env(), text=True,
                           capture_output=True, check=True)  # fmt: skip
@@ -132,3 +152,120 @@ def test_help(running: Lab) -> None:
         assert told in done.stdout
     assert done.stderr == ""
     assert not running.auditlog.exists()
+
+
+class TestQuiet:
+    """Only warnings, errors and the last line: a cron job that mails what it is told."""
+
+    def test_a_good_run_is_one_line(self, running: Lab) -> None:
+        done = running.ok("backup", K0SCTL_QUIET="true")
+        assert done.stderr.splitlines() == [done.last]
+        assert done.stdout == ""
+        # the report is as long as ever
+        assert "k0sctl backup" in {step["name"] for step in running.report()["steps"]}
+
+    def test_a_warning_is_whole(self, running: Lab) -> None:
+        (running.work / "config" / "known_hosts").unlink()
+        done = running.ok("backup", K0SCTL_QUIET="1", K0SCTL_TIMOUT="5m")
+        lines = done.stderr.splitlines()
+        assert lines[0].startswith("warning: K0SCTL_TIMOUT is no setting")
+        assert lines[1].startswith("warning: UNPINNED")
+        assert lines[2:-1]  # the lines to paste
+        assert all(re.match(r"\[127\.0\.0\.1\]:\d+ (ssh|ecdsa)-\S+ AAAA\S+$", line) for line in lines[2:-1])
+
+    def test_a_failure_is_told_with_its_details(self, running: Lab) -> None:
+        running.host.fault("fail-backup", "etcd is broken")
+        loud = running.run("backup").failed(4, "etcd is broken")
+        done = running.run("backup", K0SCTL_QUIET="yes").failed(4, "etcd is broken")
+        assert set(running.report()["details"]) <= {line.removeprefix("  ") for line in done.stderr.splitlines()}
+        assert len(done.stderr.splitlines()) < len(loud.stderr.splitlines())
+        assert "ok, " not in done.stderr
+
+    def test_a_bug_is_told_with_its_traceback(self, running: Lab) -> None:
+        place = running.directory / "site"
+        place.mkdir()
+        (place / "sitecustomize.py").write_text(
+            "import sys\n"
+            "if any('handler' in word for word in sys.orig_argv):\n"
+            "    import handler.proof\n"
+            "    def broken(*args, **kwargs):\n"
+            "        raise RuntimeError('it broke')\n"
+            "    handler.proof.inspect = broken\n"
+        )
+        path = f"{place}:{running.env()['PYTHONPATH']}"
+        done = running.run("restore", "--to", "../out", PYTHONPATH=path, K0SCTL_QUIET="true")
+        done.failed(1, "Traceback", "RuntimeError: it broke")
+
+
+def document(done: Ended) -> dict[str, Any]:
+    """The one JSON document on stdout; the story stays on stderr."""
+    assert done.stdout.count("\n") == 1, done.stdout
+    loaded: dict[str, Any] = json.loads(done.stdout)
+    assert (loaded["exit_code"], loaded["format"]) == (done.code, 1)
+    assert loaded["message"].rstrip(".") in done.last
+    return loaded
+
+
+class TestJson:
+    """``--json``: one document on stdout, whatever happens."""
+
+    @pytest.mark.parametrize("command", ["apply", "backup", "init"])
+    def test_it_is_the_report_and_the_result(self, running: Lab, command: str) -> None:
+        done = running.ok(command, "--json", K0SCTL_CONFIRM_INIT="prod")
+        loaded = document(done)
+        assert "result" in loaded
+        del loaded["result"]
+        assert loaded == running.report()
+        assert (loaded["command"], loaded["outcome"]) == (command, "ok")
+        assert done.first.startswith(f"{command}: ")
+
+    def test_version_has_no_report_but_a_document(self, running: Lab) -> None:
+        for arguments in (["version", "--json"], ["--version", "--json"], ["--json"]):
+            loaded = document(running.ok(*arguments, K0SCTL_TIMEOUT="rubbish"))
+            assert loaded["command"] == "version"
+            assert set(loaded["result"]) == {"handler", "k0sctl"}
+            assert all(loaded["result"].values())
+        assert not running.auditlog.exists()
+
+    def test_version_without_k0sctl_still_tells_its_own(self, running: Lab) -> None:
+        running.k0sctl.unlink()
+        loaded = document(running.run("version", "--json").failed(3))
+        assert loaded["result"]["handler"]
+        assert loaded["result"]["k0sctl"] is None
+
+    def test_wrong_settings(self, running: Lab) -> None:
+        done = running.run("backup", "--json", K0SCTL_TIMEOUT="90", K0SCTL_RESTORE="x").failed(2)
+        loaded = document(done)
+        assert loaded["outcome"] == "configuration"
+        assert any("K0SCTL_TIMEOUT='90'" in line for line in loaded["details"])
+        assert loaded["result"] is None
+
+    @pytest.mark.parametrize(
+        "arguments", [["bakcup", "--json"], ["--json", "list", "--bad"], ["verify", "--json", "--to"]]
+    )
+    def test_a_wrong_command_line(self, running: Lab, arguments: list[str]) -> None:
+        loaded = document(running.run(*arguments).failed(2, "usage: "))
+        assert (loaded["command"], loaded["result"]) == ("command-line", None)
+        assert not running.auditlog.exists()
+
+    def test_a_check_of_wrong_directories_writes_into_none(self, running: Lab) -> None:
+        with running.repository_unchanged():
+            done = running.run("check", K0SCTL_DIR_LOG="backup/logs")
+            assert done.code != 0
+            assert done.last.endswith("Report: none")
+        assert not (running.backup / "logs").exists()
+
+    def test_a_failure_and_quiet(self, running: Lab) -> None:
+        running.host.fault("fail-backup", "etcd is broken")
+        loaded = document(running.run("backup", "--json", K0SCTL_QUIET="true").failed(4))
+        assert loaded["outcome"] == "tool failed"
+        assert loaded["next"]
+
+    def test_a_signal(self, running: Lab) -> None:
+        running.host.fault("hang-backup", "30")
+        before = len(running.host.calls())
+        process = running.start("backup", "--json")
+        wait_for(lambda: any(call.startswith("k0s backup") for call in running.host.calls()[before:]))
+        process.send_signal(signal.SIGTERM)
+        loaded = document(running.end(process))
+        assert (loaded["exit_code"], loaded["outcome"]) == (143, "interrupted")

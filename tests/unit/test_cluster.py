@@ -182,6 +182,25 @@ def test_the_version_of_k0s(k0s: str, expected: str | None) -> None:
     assert read(f"{ONE}  k0s: {k0s}\n").k0s_version == expected
 
 
+@pytest.mark.parametrize(
+    ("storage", "external"),
+    [
+        ("{}", False),
+        ("{type: etcd, etcd: {peerAddress: 10.0.0.1}}", False),
+        ("{type: etcd, etcd: {externalCluster: null}}", False),
+        ("{type: etcd, etcd: {externalCluster: {endpoints: [a]}}}", True),
+        ("{etcd: {externalCluster: {endpoints: [a]}}}", True),
+        ("{type: kine}", False),
+        ("{type: kine, etcd: {externalCluster: {endpoints: [a]}}}", False),
+        ("{type: kine, kine: {dataSource: 'sqlite:///var/lib/k0s/db/state.db'}}", False),
+        ("{type: kine, kine: {dataSource: 'mysql://user@db/kine'}}", True),
+    ],
+)
+def test_storage_outside_of_k0s_is_in_no_backup(storage: str, external: bool) -> None:
+    text = f"{ONE}  k0s: {{config: {{spec: {{storage: {storage}}}}}}}\n"
+    assert read(text).external_storage is external
+
+
 def test_storage_of_a_separate_document_counts_most() -> None:
     extra = "---\napiVersion: k0s.k0sproject.io/v1beta1\nkind: ClusterConfig\nspec: {storage: {type: kine}}\n"
     stated = f"{ONE}  k0s: {{config: {{spec: {{storage: {{type: etcd}}}}}}}}\n"

@@ -1,0 +1,1 @@
+"""What `check` looks at, one file an area; none of them changes anything."""
