@@ -108,8 +108,9 @@ def prepare(user: Session) -> None:
 
 def live(user: Session) -> str:
     """Install and back up twice; returns the cluster's UID."""
-    user.title("3. Install")
-    user.type("k0sctl-handler apply")
+    user.title("3. Look before you leap, and install")
+    user.tell("check changes nothing; each warning and each problem comes with the line that mends it.")
+    user.type("k0sctl-handler check", "k0sctl-handler apply")
     uid = user.ask(UID)
     user.promise(f"a new cluster runs; its UID is {uid}", kept=bool(uid))
     user.title("4. Work with it, and back it up")
@@ -119,6 +120,9 @@ def live(user: Session) -> str:
         "ssh -F ssh_config node k0s kubectl create configmap second",
         "k0sctl-handler backup",
         OBJECTS,
+        "k0sctl-handler list",
+        "k0sctl-handler status",
+        "cat auditlog/k0sctl_handler.prom",
     )
     return uid
 
@@ -171,6 +175,16 @@ def look(user: Session) -> None:
     user.promise("so do the lines of README.md that open any backup by hand", kept=True)
 
 
+def put_an_end(user: Session, host: PracticeHost) -> None:
+    user.title("10. The end of a cluster")
+    user.tell(
+        """reset runs only because a fresh backup of this very cluster is there, and proven by a full decryption. k0sctl
+        says "ok" to a reset that failed, too, so the handler looks at the host itself afterwards."""
+    )
+    user.type("k0sctl-handler reset")
+    user.promise("nothing of k0s is left on the host", kept=not host.running() and host.uid() is None)
+
+
 def ended_by(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
@@ -185,6 +199,7 @@ def main() -> int:
             uid = live(user)
             lose_and_bring_back(user, host, uid)
             look(user)
+            put_an_end(user, host)
     except Broken as broken:
         print(f"\nThe demo FAILED: {broken}", file=sys.stderr)
         return 1
