@@ -12,8 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final
+
+from handler.door import Answer, Door
 
 _ATTEMPT_TIMEOUT: Final = 5.0
 _PAUSE: Final = 0.5
@@ -21,30 +22,6 @@ _AT_ONCE: Final = 64
 #: RFC 4253, 4.2: lines may come before the one that begins with SSH-, and none is longer than 255 bytes.
 _MOST_LINES: Final = 50
 _LONGEST_LINE: Final = 255
-
-
-@dataclass(frozen=True)
-class Door:
-    """Where an SSH server should answer."""
-
-    address: str
-    port: int
-
-    @property
-    def label(self) -> str:
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What was behind a door; ``problem`` is empty when an SSH server greeted."""
-
-    banner: str = ""
-    problem: str = ""
-
-    @property
-    def open(self) -> bool:
-        return not self.problem
 
 
 def knock(doors: Sequence[Door], *, wait: float, check: Callable[[], None]) -> dict[Door, Answer]:

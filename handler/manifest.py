@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, cast
 
 from handler.archive import CIPHERS, CONFIG_END, RFC_3339, Kind, is_bare, parse, read_moment, rfc_3339
 from handler.errors import IntegrityError
@@ -56,6 +56,7 @@ class Kdf:
 
 
 OPENSSL_KDF: Final = Kdf()
+_DATASTORES: Final = frozenset(Datastore)
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FINGERPRINT: Final = re.compile(r"[0-9A-F]{40}")
 
@@ -118,29 +119,18 @@ class Manifest:
         top = _Fields(_load(document), "")
         if top.number("format") != FORMAT:
             raise _wrong("format", f"only {FORMAT} is known; a newer k0sctl-handler may have written it")
-        cluster, kdf, versions = top.fields("cluster"), top.fields("kdf"), top.fields("versions")
         manifest = cls(
             branch=top.text_or_null("branch"),
-            cluster=Cluster(name=cluster.text("name"), uid=cluster.text_or_null("uid")),
+            cluster=top.shared("cluster", _cluster),
             taken_at=top.moment("taken_at"),
             archive=top.file("archive"),
             ciphertext=top.file("ciphertext"),
             config=top.file("config"),
             accepted=top.flag("accepted"),
-            datastore=Datastore(top.one_of("datastore", frozenset(Datastore))),
+            datastore=Datastore(top.one_of("datastore", _DATASTORES)),
             cipher=top.one_of("cipher", CIPHERS),
-            kdf=Kdf(
-                name=kdf.text("name"),
-                digest=kdf.text("digest"),
-                iterations=kdf.number("iterations"),
-                salt_bytes=kdf.number("salt_bytes"),
-            ),
-            versions=Versions(
-                handler=versions.text("handler"),
-                k0sctl=versions.text("k0sctl"),
-                k0s=versions.text_or_null("k0s"),
-                openssl=versions.text("openssl"),
-            ),
+            kdf=top.shared("kdf", _kdf),
+            versions=top.shared("versions", _versions),
             signer=top.hexadecimal("signer", _FINGERPRINT),
         )
         if manifest.kdf != OPENSSL_KDF:
@@ -205,6 +195,8 @@ def _no_constant(name: str) -> None:
 
 
 _T = TypeVar("_T")
+#: Parts that nearly all manifests of a branch have in common, by their content: read strictly once.
+_SHARED: Final[dict[object, object]] = {}
 
 
 class _Fields:
@@ -219,11 +211,23 @@ class _Fields:
     def fields(self, key: str) -> _Fields:
         return _Fields(self._get(key, dict), self._at(key))
 
+    def shared(self, key: str, read: Callable[[_Fields], _T]) -> _T:
+        """What ``read`` makes of an object, from a former manifest where that had the same content."""
+        content = (read, *((name, type(value), value) for name, value in self._get(key, dict).items()))
+        try:
+            if content not in _SHARED:
+                _SHARED[content] = read(self.fields(key))
+            return cast("_T", _SHARED[content])
+        except TypeError:  # what cannot be looked up is refused, or holds keys that nobody knows
+            return read(self.fields(key))
+
     def text(self, key: str) -> str:
-        text = self._get(key, str)
-        if not text or len(text) > _LONGEST_TEXT or not text.isprintable():
-            raise _wrong(self._at(key), "it is empty, too long, or has characters that cannot be shown")
-        return text
+        text = self._tree.get(key)
+        # the usual case first: a branch may have ten thousand manifests, with twenty texts each
+        if type(text) is str and text and len(text) <= _LONGEST_TEXT and text.isprintable():
+            return text
+        self._get(key, str)
+        raise _wrong(self._at(key), "it is empty, too long, or has characters that cannot be shown")
 
     def text_or_null(self, key: str) -> str | None:
         return None if self._tree.get(key, "") is None else self.text(key)
@@ -276,3 +280,25 @@ class _Fields:
 
 
 _JSON_NAMES: Final[dict[type, str]] = {str: "a text", int: "a whole number", bool: "true or false", dict: "an object"}
+
+
+def _cluster(fields: _Fields) -> Cluster:
+    return Cluster(name=fields.text("name"), uid=fields.text_or_null("uid"))
+
+
+def _kdf(fields: _Fields) -> Kdf:
+    return Kdf(
+        name=fields.text("name"),
+        digest=fields.text("digest"),
+        iterations=fields.number("iterations"),
+        salt_bytes=fields.number("salt_bytes"),
+    )
+
+
+def _versions(fields: _Fields) -> Versions:
+    return Versions(
+        handler=fields.text("handler"),
+        k0sctl=fields.text("k0sctl"),
+        k0s=fields.text_or_null("k0s"),
+        openssl=fields.text("openssl"),
+    )

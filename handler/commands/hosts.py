@@ -11,7 +11,7 @@ from handler.causes import leftovers
 from handler.cluster import ClusterConfig, read
 from handler.commands.context import Context
 from handler.derive import derived
-from handler.doors import Answer, Door, knock
+from handler.door import Answer, Door
 from handler.errors import ConfigurationError, IntegrityError, ToolFailed, from_os_error
 from handler.evidence import Evidence
 from handler.hosts import Host
@@ -88,6 +88,8 @@ def open_doors(ctx: Context, hosts: Collection[Host], *, required: bool = True) 
     if not doors:
         return ()
     with ctx.reporter.step("try the SSH doors") as step:
+        from handler.doors import knock  # noqa: PLC0415  # start-up time of commands that ask no host
+
         answers = knock(list(doors.values()), wait=ctx.settings.ssh_wait.total_seconds(), check=ctx.children.check)
         closed = {host: answers[door] for host, door in doors.items() if not answers[door].open}
         step.note(f"open: {len(doors) - len(closed)} of {len(doors)}")

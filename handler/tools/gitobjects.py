@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from handler.errors import IntegrityError
 
@@ -18,8 +18,7 @@ DIRECTORY = "40000"
 _SIGNATURE_HEADERS = (b"gpgsig ", b"gpgsig-sha256 ")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
+class Entry(NamedTuple):
     """One name in a tree: ``path`` from its top, ``mode`` as git writes it, ``oid`` the object's id."""
 
     path: str

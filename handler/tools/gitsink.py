@@ -1,4 +1,4 @@
-"""Where a streamed blob goes: counted, hashed, and compared with its id."""
+"""Where git's output goes: counted, hashed and compared with its id, or held in memory up to a limit."""
 
 from __future__ import annotations
 
@@ -28,3 +28,26 @@ class Sink:
     @property
     def digest(self) -> Digest:
         return self._meter.digest
+
+
+class Limited:
+    """Holds what git writes, unless it is more than ``limit`` bytes: then ``over`` is set, and the rest is let go."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def write(self, piece: bytes) -> int:
+        self._size += len(piece)
+        if not self.over:
+            self._pieces.append(bytes(piece))
+        return len(piece)
+
+    @property
+    def over(self) -> bool:
+        return self._size > self._limit
+
+    @property
+    def data(self) -> bytes:
+        return b"".join(self._pieces)

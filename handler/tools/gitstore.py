@@ -25,7 +25,7 @@ from handler.tools.gitobjects import (
     parse_tree,
 )
 from handler.tools.gitremote import Remote
-from handler.tools.gitsink import Sink
+from handler.tools.gitsink import Limited, Sink
 from handler.workspace import write_atomic
 
 #: Larger objects are not held in memory; manifests, trees and keys are far smaller.
@@ -276,13 +276,15 @@ class Store:
         }
 
     def _read(self, oid: str, kind: Kind) -> bytes:
-        if self.size(oid) > _LARGEST_READ:
-            raise damaged(oid, kind, "it is too large for what it should be")
-        status, data, stderr = self._git.attempt("cat-file", kind, oid, env=self._env)
+        taken = Limited(_LARGEST_READ)
+        env = {**self._env, "GIT_ALLOC_LIMIT": str(2 * _LARGEST_READ)}
+        status, _, stderr = self._git.attempt("cat-file", kind, oid, env=env, output=cast(BinaryIO, taken))
         if status != 0:
             raise damaged(oid, kind, stderr.strip() or "it cannot be read")
-        check_oid(oid, kind, data)
-        return data
+        if taken.over:
+            raise damaged(oid, kind, "it is too large for what it should be")
+        check_oid(oid, kind, taken.data)
+        return taken.data
 
 
 def _write(path: Path, text: str) -> None:

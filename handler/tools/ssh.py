@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from handler.doors import Door
+from handler.door import Door
 from handler.errors import ConfigurationError
 from handler.process import Children, Command
 from handler.secret import Secret

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from handler.doors import Answer, Door, knock
+from handler.door import Answer, Door
+from handler.doors import knock
 from handler.errors import Interrupted
 from tests.practice.host import PracticeHost
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from handler.doors import Door
+from handler.door import Door
 from handler.errors import ConfigurationError
 from handler.process import Children
 from handler.secret import Secret

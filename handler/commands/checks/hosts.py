@@ -12,7 +12,7 @@ from handler.commands.checks.settings import rejected
 from handler.commands.context import Context
 from handler.commands.hosts import pinned_keys, pins_path, wrong_host_keys
 from handler.commands.looking import look_at
-from handler.doors import Door, knock
+from handler.door import Door
 from handler.errors import ConfigurationError, ToolFailed
 from handler.findings import Area
 from handler.hosts import Host
@@ -83,6 +83,8 @@ def _doors(ctx: Context, area: Area, hosts: Collection[Host]) -> tuple[Host, ...
     wait = ctx.settings.ssh_wait.total_seconds()
     doors = {host: _door(host) for host in hosts}
     with ctx.reporter.step("try the SSH doors") as step:
+        from handler.doors import knock  # noqa: PLC0415  # start-up time of commands that ask no host
+
         answers = knock(list(doors.values()), wait=wait, check=ctx.children.check)
         answering = tuple(host for host, door in doors.items() if answers[door].open)
         step.note(f"open: {len(answering)} of {len(doors)}")
