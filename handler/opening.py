@@ -76,15 +76,22 @@ def find_remote(git: Git, remote: Remote, *, backup: Path, writing: bool) -> Ope
         writing: the relation must be certain; else all that matters is whether ``backup/`` has something unpushed.
 
     Raises:
-        ConfigurationError: backup/ is not empty and no repository.
+        ConfigurationError: backup/ is not empty and no repository, or of another branch.
         Conflict: nobody can tell which is newer, and ``writing`` needs it.
     """
     target = _located(git, backup)
+    fits = target is None or target.branch in {None, remote.branch}
+    if target and writing and not fits:
+        raise ConfigurationError(
+            f"{target.shown} is on the branch {target.branch}, and K0SCTL_GIT_BRANCH is {remote.branch}",
+            resolution=f"set K0SCTL_GIT_BRANCH={target.branch}; or empty {target.shown} once all of it is pushed",
+        )
     source = remote.located()
     if target is None or target.head is None:
         return Opened(source=source, target=target, relation=Relation.EQUAL if target is None else Relation.BEHIND)
     if not writing:
-        return Opened(source=source, target=target, relation=_seen_from(git, target, source.head))
+        relation = _seen_from(git, target, source.head, remote.branch) if fits else Relation.BEHIND
+        return Opened(source=source, target=target, relation=relation)
     relation, parents = _relation(git, source, target, {source: remote})
     if relation is Relation.UNKNOWN:
         raise _conflict(relation, source, target)
@@ -104,11 +111,14 @@ def _unpushed(parents: Mapping[str, Sequence[str]], tip: str | None, head: str) 
     return tuple(reversed(found))
 
 
-def _seen_from(git: Git, target: Located, tip: str | None) -> Relation:
-    """How backup/ stands to a remote branch, as far as its own history tells."""
+def _seen_from(git: Git, target: Located, tip: str | None, branch: str) -> Relation:
+    """How backup/ stands to a remote branch, as far as its own history tells; AHEAD where something is unpushed."""
     if tip is None or target.head is None or target.head == tip:
         return Relation.AHEAD if tip is None else Relation.EQUAL
-    return Relation.AHEAD if tip in Store(git, target).history(target.head) else Relation.BEHIND
+    env = {"GIT_DIR": str(target.git_dir)}
+    pushed = git.text("rev-parse", "--quiet", "--verify", f"refs/remotes/origin/{branch}", env=env, ok=(0, 1))
+    earlier = Store(git, target).history(target.head).keys() - {target.head}
+    return Relation.AHEAD if tip in earlier or pushed in earlier else Relation.BEHIND
 
 
 def _origin(git: Git, located: Located) -> Remote | None:

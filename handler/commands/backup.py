@@ -16,6 +16,7 @@ from handler.commands.hosts import (
     read_config,
     run_k0sctl,
 )
+from handler.commands.remote import destination
 from handler.commands.storing import Job, Taken, store
 from handler.commands.trust import (
     backup_directory,
@@ -38,7 +39,7 @@ from handler.verdict import backed_up
 
 def backup(ctx: Context) -> str:
     """Take a backup; nothing is committed before it was read back and proven."""
-    ctx.reporter.headline(f"backup: to {ctx.settings.backup_dir}")
+    ctx.reporter.headline(f"backup: taken, proven and committed to {destination(ctx)}")
     opened, remote, current = find_for_backup(ctx)
     if opened.target is None or opened.target.head is None:
         require_repository(ctx, opened)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from handler.archive import Kind, at_least_one_after, check_not_future, parse
 from handler.breakglass import readme
@@ -15,7 +16,7 @@ from handler.errors import Conflict, TimedOut, ToolFailed
 from handler.manifest import Manifest
 from handler.opening import Opened, Relation
 from handler.publishing import Blob, Change, Target, prepared, publish
-from handler.repository import SEALED, Repository
+from handler.repository import SEALED, NoUsableLatest, Repository
 from handler.tools.gitlocated import Located
 from handler.tools.gitobjects import Entry
 from handler.tools.gitremote import Remote
@@ -141,22 +142,34 @@ class _Unpushed:
         return manifest
 
     def _with_latest(self, change: Change, tip: Repository, taken: Sequence[Manifest]) -> Change:
-        """``latest`` is the greatest time among the accepted ones, there and here."""
-        prefix = self.ctx.settings.prefix
-        accepted = [manifest for manifest in taken if manifest.accepted]
-        stored = tip.latest(prefix)
-        there = tip.manifest(stored, now=self.ctx.now()) if stored else None
-        known = tip.known_uid(prefix, now=self.ctx.now())
+        """``latest`` is the greatest time among the accepted ones, there and here, of each prefix."""
+        own = self.ctx.settings.prefix
+        accepted = sorted((manifest for manifest in taken if manifest.accepted), key=lambda each: each.taken_at)
+        known = tip.known_uid(own, now=self.ctx.now())
         if any(manifest.cluster.uid not in {known, None} for manifest in accepted if known):
             raise self._apart("they are of another cluster than the branch's")
-        newest = max(accepted, key=lambda manifest: manifest.taken_at, default=None)
-        if newest is None or (there and there.taken_at >= newest.taken_at):
-            return change
-        text = readme(
-            cluster=self.keys.cluster, signer=self.keys.identity.fingerprint, recovery=len(self.keys.recovery),
-            latest=newest,
-        )  # fmt: skip
-        return Change(files={**change.files, "README.md": text}, links={f"{prefix}_latest": newest.ciphertext.name})
+        newest = {manifest.stem.rpartition("_")[0]: manifest for manifest in accepted}
+        links = {
+            f"{prefix}_latest": manifest.ciphertext.name
+            for prefix, manifest in newest.items()
+            if manifest.taken_at > self._latest_of(tip, prefix)
+        }
+        files = change.files
+        if links and accepted[-1].taken_at > self._latest_of(tip, own):
+            text = readme(
+                cluster=self.keys.cluster, signer=self.keys.identity.fingerprint, recovery=len(self.keys.recovery),
+                latest=accepted[-1],
+            )  # fmt: skip
+            files = {**files, "README.md": text}
+        return Change(files=files, links=links)
+
+    def _latest_of(self, tip: Repository, prefix: str) -> datetime:
+        try:
+            stored = tip.latest(prefix)
+        except NoUsableLatest:
+            stored = None  # an accepted backup becomes the latest
+        manifest = tip.manifest(stored, now=self.ctx.now()) if stored else None
+        return manifest.taken_at if manifest else datetime.min.replace(tzinfo=UTC)
 
     def _apart(self, why: str) -> Conflict:
         directory = self.ctx.settings.backup_dir

@@ -28,13 +28,15 @@ class Delivery:
     """How commits of backup/ get to a remote branch.
 
     Attributes:
-        again: None where a branch that has moved is for a person to look at.
+        again: None where a commit is not made again once the branch has moved.
+        moved: what to do then.
     """
 
     ctx: Context
     remote: Remote
     keys: Keys
     again: Again | None = None
+    moved: str = "run again"
 
     def push(self, target: Target, commit: str) -> str:
         """Push a commit that was made on ``target``, made again on each newer tip; returns the one that is there.
@@ -58,6 +60,8 @@ class Delivery:
         return f"what was not pushed is committed in {self.ctx.settings.backup_dir}"
 
     def _push(self, target: Target, commit: str) -> str:
+        if self.again is not None and target.parent is not None:
+            self._remember(target, target.parent.commit.oid)
         for number in range(1, _TRIES + 1):
             with self.ctx.reporter.step(f"push to {self.remote.shown}") as step:
                 pushed = target.store.push(self.remote, commit)
@@ -68,7 +72,7 @@ class Delivery:
             if self.again is None or target.parent is None:
                 raise Conflict(
                     f"somebody else has moved {self.remote.shown} meanwhile",
-                    resolution=f"look at what is there; then empty {self.ctx.settings.backup_dir} and run again",
+                    resolution=self.moved,
                 )
             if number < _TRIES:
                 self.ctx.children.sleep(random.uniform(0.05, 0.3) * number)  # noqa: S311  # two must not keep in step
@@ -104,6 +108,6 @@ class Delivery:
         return Target(located=located, store=store, parent=parent, staging=target.staging)
 
     def _remember(self, target: Target, commit: str) -> None:
-        """Let `git -C backup status` know what is there now; nothing depends on it."""
+        """Write down what is there: for `git -C backup status`, and for who reads while something is unpushed."""
         ref = f"refs/remotes/origin/{self.remote.branch}"
         self.ctx.git.attempt("update-ref", ref, commit, env={"GIT_DIR": str(target.located.git_dir)})

@@ -10,6 +10,7 @@ from handler.breakglass import readme
 from handler.commands.catching_up import catch_up
 from handler.commands.context import Context
 from handler.commands.delivering import Delivery
+from handler.commands.remote import destination
 from handler.commands.trust import Keys, backup_directory, find_to_write, import_keys, verify_head
 from handler.errors import ConfigurationError
 from handler.publishing import Change, Target, prepared, publish, require_writing_key
@@ -20,7 +21,7 @@ from handler.stored import holds_backups
 
 def init(ctx: Context) -> str:
     """Make the branch; what an earlier one holds is put aside, signed, and never lost."""
-    ctx.reporter.headline(f"init: a backup branch in {ctx.settings.backup_dir}")
+    ctx.reporter.headline(f"init: a backup branch in {destination(ctx)}")
     opened, remote = find_to_write(ctx)
     keys = import_keys(ctx)
     if warning := require_writing_key(ctx.gpg, ctx.now()):
@@ -57,7 +58,8 @@ def init(ctx: Context) -> str:
             ctx.reporter.warn(f"the commit is made, but the working tree does not show it: {problem}")
         ctx.reporter.fact("commit", commit)
         if remote is not None:
-            Delivery(ctx=ctx, remote=remote, keys=keys).push(target, commit)
+            moved = f"look at what is there; then empty {ctx.settings.backup_dir} and run again"
+            Delivery(ctx=ctx, remote=remote, keys=keys, moved=moved).push(target, commit)
     where = f"{remote.shown}" if remote else str(ctx.settings.backup_dir)
     if remote is None:
         _tell_next(ctx, target)

@@ -7,6 +7,7 @@ from pathlib import Path
 from handler.commands.context import Context
 from handler.errors import ConfigurationError
 from handler.tools.gitaccess import Access, keyscan, over_file, over_https, over_ssh
+from handler.tools.gitlocated import without_credentials
 from handler.tools.gitremote import Remote
 from handler.tools.ssh import Ssh
 from handler.workspace import write_private
@@ -20,6 +21,12 @@ def remote_of(ctx: Context) -> Remote | None:
     """
     url = ctx.settings.git_url
     return Remote(ctx.git, _access(ctx, url), ctx.settings.git_branch, ctx.settings.timeout) if url else None
+
+
+def destination(ctx: Context) -> str:
+    """Where what is committed goes, for the first line of a command."""
+    url, branch = ctx.settings.git_url, ctx.settings.git_branch
+    return f"{without_credentials(url)} (branch {branch})" if url else str(ctx.settings.backup_dir)
 
 
 def push_line(ctx: Context) -> str:

@@ -15,7 +15,7 @@ from handler.commands.hosts import config_text
 from handler.commands.init import seal
 from handler.commands.trust import Keys
 from handler.digest import Digest, digest_of
-from handler.errors import Conflict, IntegrityError, from_os_error
+from handler.errors import Conflict, IntegrityError, TimedOut, ToolFailed, from_os_error
 from handler.evidence import Evidence
 from handler.manifest import Cluster, File, Manifest, Versions
 from handler.proof import Content
@@ -74,16 +74,20 @@ class Written:
 
 def store(job: Job, taken: Taken, known_uid: str | None) -> str:
     """Store a proven archive; raises IntegrityError after storing the backup of another cluster."""
-    ctx = job.ctx
     sealed = _seal(job, taken)
     written = _write(job, sealed, known_uid, sealed.archive, sealed.config)
     pushed = ""
     if job.remote is not None:
-        written = _push(job, job.remote, sealed, written)
+        try:
+            written = _push(job, job.remote, sealed, written)
+        except (ToolFailed, TimedOut) as error:
+            if written.manifest.accepted:
+                raise
+            first = _another_cluster(written.manifest, known_uid)
+            first.details = (*first.details, error.message, *error.details, error.resolution)
+            raise first from error
         pushed = f", pushed to {job.remote.shown}"
     manifest = written.manifest
-    ctx.reporter.fact("backup", manifest.stem)
-    ctx.reporter.fact("commit", written.commit)
     if not manifest.accepted:
         raise _another_cluster(manifest, known_uid)
     return f"{manifest.stem}, {manifest.archive.size} bytes, proven and committed as {written.commit[:12]}{pushed}"
@@ -122,6 +126,8 @@ def _write(
         signer=job.keys.identity.fingerprint,
     )
     commit = _commit(job, names, manifest, {names.ciphertext: archive, names.config: config})
+    ctx.reporter.fact("backup", manifest.stem)
+    ctx.reporter.fact("commit", commit)
     return Written(manifest=manifest, commit=commit)
 
 

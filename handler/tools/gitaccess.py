@@ -13,8 +13,9 @@ from handler.secret import Secret
 from handler.tools.gitlocated import without_credentials
 from handler.workspace import write_private
 
-#: An HTTP transfer below this rate for this long has stalled (git-config(1), http.lowSpeedLimit).
-_STALLED: Final = {"GIT_HTTP_LOW_SPEED_LIMIT": "1000", "GIT_HTTP_LOW_SPEED_TIME": "60"}
+#: An HTTP transfer below this rate for this long has stalled (git-config(1), http.lowSpeedLimit). A server that packs
+#: or checks what it got sends a few bytes every five seconds, so a higher rate would end what only takes its time.
+_STALLED: Final = {"GIT_HTTP_LOW_SPEED_LIMIT": "1", "GIT_HTTP_LOW_SPEED_TIME": "300"}
 _ANY_USER: Final = "x-access-token"
 _SSH_CONFIG: Final = """\
 Host *

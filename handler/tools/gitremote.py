@@ -17,6 +17,7 @@ from handler.tools.gitlocated import Located
 _NO_BRANCH: Final = "couldn't find remote ref"
 _OTHER_HASH: Final = re.compile(r"mismatched algorithms: client sha1; server sha256|server sha256")
 _HOST_KEY: Final = re.compile(r"host key verification failed|remote host identification has changed", re.IGNORECASE)
+_ABOUT_HOST_KEY: Final = re.compile(r"fingerprint for|SHA256:|host key is known for|Host key for|marked as revoked")
 _STALLED: Final = re.compile(r"operation too slow|timed out|timeout|not responding|operation timed out", re.IGNORECASE)
 _DISK_FULL: Final = re.compile(r"no space left on device|disk quota", re.IGNORECASE)
 #: What a server says of a branch that somebody else has moved, or is just moving.
@@ -27,11 +28,14 @@ _MOVED: Final = re.compile(
 )
 #: What to do about it, by what git or the server says; the first one counts.
 _MENDS: Final = {
+    r"no space left on device|disk quota": "its disk is full: free space there, then run again",
     r"certificate (?:verification|problem)": "name a file with the authority of its certificate in SSL_CERT_FILE",
     r"returned error: 3\d\d|redirection": "it redirects: set K0SCTL_GIT_URL to the address it redirects to",
     r"error: 413|too large": "the host takes no file of this size: raise its limit",
     r"authentication failed|permission denied|could not read (?:username|password)|error: 40[13]": "look at {way_in}, "
     "and whether it may read and write there",
+    "shallow update not allowed": "the branch there is gone or begins anew, and a clone of depth 1 cannot bring it "
+    "back: push it there from a full clone; or put this one aside and begin anew: k0sctl-handler init",
     r"not found|does not appear to be a git repository": "look at K0SCTL_GIT_URL, and whether {way_in} may read there",
     r"rejected|declined": "read what that host says; a protected branch, or a limit on the size of files, are the "
     "usual reasons",
@@ -168,22 +172,27 @@ class Remote:
 
     def _failed(self, result: Result, doing: str) -> HandlerError:
         lines = [line.rstrip() for line in f"{result.stdout}\n{result.stderr}".splitlines() if line.strip()]
-        said = "\n".join(lines)
         # push --porcelain says "Done" of what it did not do
         told = [line for line in lines if line != "Done" and not line.startswith("To ")][-10:]
-        if _HOST_KEY.search(said):
-            return IntegrityError(
-                f"the SSH host key of {self.url} is not a pinned one",
-                details=told,
-                resolution=f"make its lines with: {keyscan(self.url)}; compare the fingerprints with what its operator "
-                "publishes, and put them into K0SCTL_GIT_KNOWN_HOSTS",
-            )
-        if _DISK_FULL.search(said):
-            return disk_full(f"{doing} {self.url}", told)
+        # what a server's hook says is for people: it may speak of a host key or a disk of its own
+        here = "\n".join(line for line in lines if not line.startswith(("remote:", "!")))
         what = f"{doing} {self.url} failed"
-        if _STALLED.search(said):
+        if _HOST_KEY.search(here):
+            return self._wrong_host_key(lines)
+        if _DISK_FULL.search(here):
+            return disk_full(f"{doing} {self.url}", told)
+        if _STALLED.search(here):
             return TimedOut(what, details=told, resolution="look at the network and at that host, then run again")
-        return ToolFailed(what, details=told, resolution=_mend(said, self.url))
+        return ToolFailed(what, details=told, resolution=_mend("\n".join(lines), self.url))
+
+    def _wrong_host_key(self, lines: list[str]) -> IntegrityError:
+        """Without ssh's advice to take the old key out of a file, which is a private one of this run."""
+        return IntegrityError(
+            f"the SSH host key of {self.url} is not a pinned one",
+            details=[line for line in lines if _ABOUT_HOST_KEY.search(line)] or lines[-10:],
+            resolution=f"make its lines with: {keyscan(self.url)}; compare the fingerprints with what its operator "
+            "publishes, and put them into K0SCTL_GIT_KNOWN_HOSTS",
+        )
 
 
 def _mend(said: str, url: str) -> str:

@@ -32,7 +32,7 @@ def test_what_is_stored(running: Lab, site: Site, plain: PlainTools, cluster_key
     done = running.ok("backup")
     stem = running.latest()
     assert stem in done.last
-    assert done.first == "backup: to backup"
+    assert done.first == "backup: taken, proven and committed to backup"
     assert re.fullmatch(r"k0s_backup_\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ", stem)
     # the commit
     assert plain.verify_commit(running.backup, "HEAD") == cluster_key.fingerprint

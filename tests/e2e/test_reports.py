@@ -51,7 +51,7 @@ def test_a_backup(running: Lab, site: Site) -> None:
     assert done.stdout == ""
     assert not ESCAPES.search(done.stderr)
     lines = done.stderr.splitlines()
-    assert lines[0] == "backup: to backup"
+    assert lines[0] == "backup: taken, proven and committed to backup"
     for step in ("verify the newest commit", "k0sctl backup", "look into the archive", "commit"):
         assert any(re.match(rf"{step}: ok, \d+\.\d s", line) for line in lines), step
     assert "    > Take backup" in lines
