@@ -121,6 +121,14 @@ class TestDocument:
         assert "horse" not in text
         assert "****" in text
 
+    def test_a_plain_secret_among_many_values(self) -> None:
+        stream, redactor = io.StringIO(), Redactor()
+        redactor.learn("hunter-of-words")
+        out = Output(SafeStream(stream), redactor, json=True)
+        out.show([{"name": "a"}, {"name": "by hunter-of-words"}, {"hunter-of-words": 1}], "")
+        out.document(REPORT)
+        assert json.loads(stream.getvalue())["result"] == [{"name": "a"}, {"name": "by ****"}, {"****": 1}]
+
     def test_ten_thousand_values_cost_little(self) -> None:
         rows = [{"name": f"k0s_backup_{number}", "size": number} for number in range(10_000)]
         assert document(rows)["result"] == rows

@@ -117,6 +117,14 @@ def test_several_values_and_parts_of_each_other() -> None:
     assert redactor.mask("secret-and-more secret .*+? axx") == f"{MASK} {MASK} {MASK} axx"
 
 
+def test_what_is_learned_after_a_text_was_masked() -> None:
+    redactor = Redactor()
+    redactor.learn("secret")
+    assert redactor.mask("a secret, another one") == f"a {MASK}, another one"
+    redactor.learn("another")
+    assert redactor.mask("a secret, another one") == f"a {MASK}, {MASK} one"
+
+
 def test_nothing_learned() -> None:
     assert Redactor().mask("text") == "text"
 
