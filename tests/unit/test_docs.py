@@ -56,10 +56,20 @@ def test_the_changelog_begins_with_this_version() -> None:
     assert found[1] == __version__
 
 
+def anchors(path: Path) -> set[str]:
+    """What a heading is linked by."""
+    titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_lead_somewhere() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
-        for target in re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / name).read_text(encoding="utf-8")):
-            assert (ROOT / target).exists(), f"{name}: {target}"
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/worst-day.md"):
+        page = ROOT / name
+        for target in re.findall(r"\]\((?!https?:)([^)]+)", page.read_text(encoding="utf-8")):
+            file, _, anchor = target.partition("#")
+            there = page.parent / file if file else page
+            assert there.exists(), f"{name}: {target}"
+            assert not anchor or anchor in anchors(there), f"{name}: {target}"
 
 
 def test_documents_name_only_files_that_exist() -> None:
