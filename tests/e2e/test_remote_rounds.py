@@ -16,7 +16,7 @@ from tests.support.keys import KeyMaker, KeyPair
 from tests.support.lab import Lab
 from tests.support.remotes import Bare
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 ROUNDS = 50
 #: k0sctl without a cluster, which would hold a lock: what a good backup prints. It is done when the other one's is.
