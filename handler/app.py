@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib
 import os
 import sys
 import traceback
@@ -14,17 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from handler import __version__
-from handler.commands.apply import apply
-from handler.commands.backup import backup
-from handler.commands.check import check
 from handler.commands.context import Context
-from handler.commands.init import init
-from handler.commands.listing import list_backups
-from handler.commands.reset import reset
-from handler.commands.restore import restore
-from handler.commands.status import status
-from handler.commands.verify import verify
-from handler.commands.version import version
 from handler.errors import HandlerError, Interrupted, from_os_error
 from handler.process import Children
 from handler.report.json_report import Json, build_report, write_report
@@ -42,18 +33,18 @@ from handler.settings.table import SETTINGS
 from handler.watch import Watch
 from handler.workspace import Workspace, locked, private, write_atomic
 
-#: What each command does; it returns the sentence that the last line tells.
-COMMANDS: Final[dict[str, Callable[[Context], str]]] = {
-    "version": version,
-    "check": check,
-    "init": init,
-    "apply": apply,
-    "backup": backup,
-    "reset": reset,
-    "restore": restore,
-    "verify": verify,
-    "list": list_backups,
-    "status": status,
+#: Where the story of each command is told: module and function.
+_STORIES: Final[dict[str, tuple[str, str]]] = {
+    "version": ("version", "version"),
+    "check": ("check", "check"),
+    "init": ("init", "init"),
+    "apply": ("apply", "apply"),
+    "backup": ("backup", "backup"),
+    "reset": ("reset", "reset"),
+    "restore": ("restore", "restore"),
+    "verify": ("verify", "verify"),
+    "list": ("listing", "list_backups"),
+    "status": ("status", "status"),
 }
 T = TypeVar("T")
 #: Stands where a command's name would: an unknown one is never repeated in the name of a file.
@@ -169,7 +160,14 @@ def _execute(run: Run, invocation: Invocation) -> str:
         for warning in warnings if run.command != "check" else ():  # it tells them as findings
             run.reporter.warn(warning)
         run.reporter.fact("handler", __version__)
-        return COMMANDS[run.command](context)
+        return _story(run.command)(context)
+
+
+def _story(command: str) -> Callable[[Context], str]:
+    """What a command does; it returns the sentence that the last line tells. No other one's modules are loaded."""
+    module, function = _STORIES[command]
+    story: Callable[[Context], str] = getattr(importlib.import_module(f"handler.commands.{module}"), function)
+    return story
 
 
 def _settings(run: Run, invocation: Invocation) -> tuple[Settings, tuple[str, ...]]:

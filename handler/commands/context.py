@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from handler.process import Children
 from handler.report.output import Output
@@ -18,10 +18,12 @@ from handler.settings.cli import Invocation
 from handler.settings.model import Settings
 from handler.tools.git import Git
 from handler.tools.gpg import Gpg
-from handler.tools.k0sctl import K0sctl
 from handler.tools.openssl import OpenSSL
 from handler.tools.ssh import Ssh
 from handler.workspace import Workspace
+
+if TYPE_CHECKING:
+    from handler.tools.k0sctl import K0sctl
 
 #: What children get of the operator's environment, and nothing else.
 _PASSED_ON: Final = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -115,6 +117,8 @@ class Context:
 
     @cached_property
     def k0sctl(self) -> K0sctl:
+        from handler.tools.k0sctl import K0sctl  # noqa: PLC0415  # start-up time of commands without hosts
+
         return K0sctl(
             self.children,
             self.k0sctl_env,

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from handler import __version__
+from handler.app import _STORIES, _story
 from handler.errors import EXIT_CODES
 from handler.process import Children
 from handler.secret import Secret
@@ -146,3 +147,9 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     places = set(re.findall(r"/tmp/demo-\w+", done.stdout))
     assert len(places) == 1
     assert not Path(places.pop()).exists()
+
+
+def test_every_command_has_its_story() -> None:
+    assert {command.name for command in COMMANDS} == _STORIES.keys()
+    for command in COMMANDS:
+        assert callable(_story(command.name))
