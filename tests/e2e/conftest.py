@@ -13,17 +13,35 @@ from typing import TypeVar
 
 import pytest
 
+from tests.practice.choice import REASON, Host, NotForReal, practice_host, real_k0sctl
 from tests.practice.faults import HOST_FAULTS, K0SCTL_FAULTS
-from tests.practice.host import PracticeHost
 from tests.support.keys import KeyPair
 from tests.support.lab import Lab
+
+#: What is not run with a real k0sctl.
+left_out_of_real: list[str] = []
+
+
+@pytest.hookimpl(specname="pytest_collection_modifyitems")
+def pytest_deselect_faults_of_the_stand_in(config: pytest.Config, items: list[pytest.Item]) -> None:
+    needy = [item for item in items if real_k0sctl() and item.get_closest_marker("k0sctl_faults")]
+    left_out_of_real.extend(item.nodeid for item in needy)
+    config.hook.pytest_deselected(items=needy)
+    items[:] = [item for item in items if item not in needy]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if left_out_of_real:
+        terminalreporter.section(f"not run: {REASON}")
+        for name in left_out_of_real:
+            terminalreporter.line(name)
 
 
 @dataclass(frozen=True)
 class Site:
     """A running cluster and a repository with two of its backups."""
 
-    host: PracticeHost
+    host: Host
     repository: Path
     uid: str
     older: str
@@ -33,7 +51,7 @@ class Site:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, cluster_key: KeyPair) -> Iterator[Site]:
     directory = tmp_path_factory.mktemp("site")
-    with PracticeHost(directory / "cluster") as host:
+    with practice_host(directory / "cluster") as host:
         host.install()
         lab = Lab(directory, [host], cluster_key)
         lab.ok("init")
@@ -48,14 +66,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, cluster_key: KeyPair) -> Iter
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[PracticeHost]:
+def host(tmp_path: Path) -> Iterator[Host]:
     """A host of the test's own, with a k0s binary and nothing more."""
-    with PracticeHost(tmp_path / "cluster") as running:
+    with practice_host(tmp_path / "cluster") as running:
         yield running
 
 
 @pytest.fixture
-def lab(tmp_path: Path, host: PracticeHost, cluster_key: KeyPair) -> Lab:
+def lab(tmp_path: Path, host: Host, cluster_key: KeyPair) -> Lab:
     """A host of the test's own, and no repository."""
     return Lab(tmp_path, [host], cluster_key)
 
@@ -86,7 +104,8 @@ Case = TypeVar("Case")
 class Crew:
     """Several labs, each with a host of its own, that take cases from one list: most of a run is waiting."""
 
-    def __init__(self, labs: Sequence[Lab]) -> None:
+    def __init__(self, test: str, labs: Sequence[Lab]) -> None:
+        self._test = test
         self._count = len(labs)
         self._free: SimpleQueue[Lab] = SimpleQueue()
         for lab in labs:
@@ -102,6 +121,8 @@ class Crew:
         lab = self._free.get()
         try:
             check(lab, case)
+        except NotForReal:
+            left_out_of_real.append(f"{self._test}: {case}")
         except AssertionError as error:
             return f"{case}: {error}"
         finally:
@@ -115,13 +136,14 @@ class Crew:
 
 
 @pytest.fixture
-def crew(tmp_path: Path, site: Site, cluster_key: KeyPair) -> Iterator[Crew]:
+def crew(request: pytest.FixtureRequest, tmp_path: Path, site: Site, cluster_key: KeyPair) -> Iterator[Crew]:
     """Three hosts with no more than a k0s binary, and three copies of the site's repository."""
     with contextlib.ExitStack() as stack:
         labs = []
         for number in range(3):
             directory = tmp_path / f"crew{number}"
-            host = stack.enter_context(PracticeHost(directory / "cluster"))
+            host = practice_host(directory / "cluster")
+            stack.enter_context(host)
             labs.append(Lab(directory, [host], cluster_key))
             shutil.copytree(site.repository, labs[-1].backup, symlinks=True)
-        yield Crew(labs)
+        yield Crew(request.node.nodeid, labs)

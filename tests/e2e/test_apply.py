@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.conftest import Crew, Site
+from tests.practice.choice import Host
 from tests.practice.faults import HOST_FAULTS
-from tests.practice.host import PracticeHost
 from tests.support.keys import KeyPair
-from tests.support.lab import Ended, Lab
+from tests.support.lab import Ended, Lab, ssh_to
 
 pytestmark = pytest.mark.e2e
 
@@ -24,7 +24,7 @@ def actions(lab: Lab) -> list[str]:
     return [name for name in lab.report()["facts"] if name.startswith("k0sctl ")]
 
 
-def installs(host: PracticeHost) -> int:
+def installs(host: Host) -> int:
     return sum(call.startswith("k0s install") for call in host.calls())
 
 
@@ -92,7 +92,14 @@ def test_restores_a_new_host(spare: Lab, site: Site) -> None:
     assert not [path for path in spare.host.files() if "k0s_backup" in path]
 
 
-@pytest.mark.parametrize("form", ["{}", "{}.tar.gz", "{}.tar.gz.enc"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param("{}", marks=pytest.mark.k0sctl_faults),
+        pytest.param("{}.tar.gz", marks=pytest.mark.k0sctl_faults),
+        "{}.tar.gz.enc",
+    ],
+)
 def test_restores_the_named_backup(spare: Lab, site: Site, form: str) -> None:
     if form != "{}.tar.gz.enc":  # the whole restore once, the name's other forms up to the first line
         spare.faults.set("k0sctl-crash")
@@ -126,7 +133,7 @@ def another_uid(_: Lab, done: Ended) -> None:
 def not_empty(lab: Lab, done: Ended) -> None:
     """An earlier restore was interrupted: which host, and how to go on."""
     assert f"{lab.host.address}:{lab.host.port}" in done.last
-    assert f"ssh -p {lab.host.port} {lab.host.address} 'k0s reset; rm -rf /var/lib/k0s" in done.last
+    assert f"{ssh_to(lab.host)} 'k0s reset; rm -rf /var/lib/k0s" in done.last
     assert "then run apply again" in done.last
 
 
@@ -158,11 +165,13 @@ def test_a_restore_that_is_not_proven(crew: Crew, site: Site) -> None:
     crew.check(UNPROVEN, check)
 
 
+@pytest.mark.k0sctl_faults
 def test_a_dry_run_is_no_apply(running: Lab) -> None:
     running.faults.set("dry-run-lie")
     running.run("apply").failed(4, "dry run")
 
 
+@pytest.mark.k0sctl_faults
 def test_an_apply_that_says_nothing_of_an_installation(running: Lab) -> None:
     running.faults.set("no-finish")
     running.run("apply").failed(4, "not proven")
@@ -221,6 +230,7 @@ def test_locked(running: Lab) -> None:
     assert actions(running) == ["k0sctl backup"]
 
 
+@pytest.mark.k0sctl_faults
 def test_unclear(running: Lab) -> None:
     """k0sctl crashes while it is asked who runs there; that it hangs is in test_failures."""
     running.faults.set("k0sctl-crash")
@@ -232,10 +242,8 @@ def test_unclear(running: Lab) -> None:
 def test_a_cluster_that_vanishes_between_probe_and_apply(spare: Lab, site: Site) -> None:
     """Whatever the probe said: a cluster that apply begins is told."""
     spare.ok("apply")
-    root = spare.host.root
-    stop = f"kill {spare.host.node.pid()}"
-    wipe = f"rm -rf {root}/var/lib/k0s {root}/etc/k0s/* {root}/run/k0s/* {root}/etc/systemd/system/*"
-    spare.tool("k0sctl", f'case "$*" in apply*) {stop}; sleep 0.3; {wipe}; mkdir -p {root}/var/lib ;; esac')
+    vanish = "systemctl stop k0scontroller; rm -rf /var/lib/k0s /etc/k0s/* /run/k0s/* /etc/systemd/system/*"
+    spare.tool("k0sctl", f'case "$*" in apply*) {spare.on_host(vanish)} ;; esac')
     done = spare.run("apply").failed(5)
     assert "already running" in done.first
     assert says_a_line(done, NEW_CLUSTER)
@@ -254,12 +262,11 @@ def test_nothing_reaches_k0sctl_from_a_damaged_repository(running: Lab, foreign_
     raw[1000] ^= 1
     ciphertext.write_bytes(raw)
     running.commit()
-    log = site.host.sshd.directory / "log"
-    before = log.read_text()
+    before = site.host.sshd_log()
     done = running.run("apply").failed(5, "is not signed", f"K0SCTL_ACCEPT_COMMIT={running.head()}")
     assert actions(running) == []
     # the unsigned commit accepted, the signed manifest still finds the damage
     done = running.run("apply", K0SCTL_ACCEPT_COMMIT=running.head()).failed(5, "signed manifest")
     assert actions(running) == []
     assert "k0s_backup" in done.last
-    assert log.read_text() == before
+    assert site.host.sshd_log() == before

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Crew, Site
+from tests.practice.choice import practice_host
+from tests.practice.cluster import practice_cluster
 from tests.practice.faults import HOST_FAULTS
-from tests.practice.host import PracticeHost, practice_cluster
 from tests.support.keys import KeyMaker, KeyPair
 from tests.support.lab import Lab, sha256
 from tests.support.plain import PlainTools
@@ -140,7 +141,7 @@ def test_names_are_never_overwritten(running: Lab) -> None:
 
 
 def test_kine(tmp_path: Path, cluster_key: KeyPair) -> None:
-    with PracticeHost(tmp_path / "cluster", storage="kine") as host:
+    with practice_host(tmp_path / "cluster", storage="kine") as host:
         host.install()
         lab = Lab(tmp_path, [host], cluster_key)
         lab.ok("init")
@@ -169,7 +170,7 @@ BAD: list[tuple[str, str, int, tuple[str, ...]]] = [
     ("two-datastores", "", 5, NOT_PROVEN),
     ("wrong-datastore", "", 5, NOT_PROVEN),
     ("bad-snapshot-sha", "", 5, NOT_PROVEN),
-    ("fail-backup", "failed to create archive: no space left on device", 4, ("no space is left on 127.0.0.1",)),
+    ("fail-backup", "failed to create archive: no space left on device", 4, ("no space is left on ",)),
     ("no-backup-file", "", 4, ("no backup file found",)),
     ("fail-etcd", "etcdserver: request timed out", 4, ("etcd",)),
     ("k0sctl-crash", "", 4, ("FAILED",)),
@@ -236,18 +237,18 @@ def test_another_cluster(spare: Lab, site: Site) -> None:
 
 
 def test_a_worker_that_is_down(running: Lab, tmp_path: Path) -> None:
-    with PracticeHost(tmp_path / "cluster", name="w1", role="worker") as worker:
+    with practice_host(tmp_path / "cluster", name="w1", role="worker") as worker:
         practice_cluster(running.work / "config", [running.host, worker])
         running.hosts.append(worker)
         running.pin()
     # the worker's sshd has ended with the block
     running.ok("backup")
     done = running.run("backup", K0SCTL_BACKUP_HOSTS="all", K0SCTL_SSH_WAIT="1s").failed(4, "SSH door stays closed")
-    assert f"127.0.0.1:{worker.port}" in done.last
+    assert f"{worker.address}:{worker.port}" in done.last
 
 
 def test_one_of_two_controllers(running: Lab, tmp_path: Path) -> None:
-    with PracticeHost(tmp_path / "cluster", name="c2") as second:
+    with practice_host(tmp_path / "cluster", name="c2") as second:
         shutil.copy(running.host.private_key.with_suffix(".pub"), second.private_key.with_suffix(".pub"))
         second.stop()
         second.start()
@@ -255,7 +256,7 @@ def test_one_of_two_controllers(running: Lab, tmp_path: Path) -> None:
         practice_cluster(running.work / "config", [second, running.host])
         running.hosts.append(second)
         running.pin()
-        label = f"127.0.0.1:{second.port}"
+        label = f"{second.address}:{second.port}"
         second.stop_service()
         done = running.ok("backup")
         assert f"warning: {label}: k0s is stopped there; left out" in done.stderr

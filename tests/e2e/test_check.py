@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Site
-from tests.practice.host import PracticeHost, practice_cluster
+from tests.practice.choice import Host
+from tests.practice.cluster import practice_cluster
 from tests.practice.sshd import make_key
 from tests.support.branch import PlainGit, flip_loose
 from tests.support.keys import KeyMaker, KeyPair
-from tests.support.lab import ROOT, Ended, Lab
+from tests.support.lab import ROOT, Ended, Lab, ssh_to
 from tests.support.watcher import wait_for
 
 pytestmark = pytest.mark.e2e
@@ -98,7 +99,7 @@ def test_all_is_well_and_nothing_is_changed(running: Lab) -> None:
     assert of_state(found, "not checked") == [("cluster", "identity")]
     assert list(dict.fromkeys(finding["area"] for finding in found)) == AREAS
     assert [finding["subject"] for finding in found if finding["area"] == "tools"] == TOOLS
-    told = one(found, "hosts", f"127.0.0.1:{host.port}")
+    told = one(found, "hosts", f"{host.address}:{host.port}")
     assert "door open, host key as pinned, login as" in told["found"]
     assert told["found"].endswith("; k0s runs")
     assert (host.files(), host.calls()) == (files, calls)
@@ -163,10 +164,10 @@ def test_of_several_problems_the_first_of_2_3_5_4_is_the_exit_code(running: Lab)
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         nobody = Nobody(held.getsockname()[1])
-        hosts: Sequence[PracticeHost | Nobody] = [running.host, nobody]
+        hosts: Sequence[Host | Nobody] = [running.host, nobody]
         practice_cluster(running.work / "config", hosts)
         kind, blob, *_ = changed.with_suffix(".pub").read_text().split()
-        line = f"[127.0.0.1]:{running.host.port} {kind} {blob}\n"
+        line = f"{running.host.known_hosts_lines().split()[0]} {kind} {blob}\n"
         (running.work / "config/known_hosts").write_text(line)
         wrong = {"PATH": lacking, "K0SCTL_SSH_WAIT": "1s"}
         done, found = check(running, 2, K0SCTL_TIMEOUT="90", **wrong)
@@ -175,15 +176,15 @@ def test_of_several_problems_the_first_of_2_3_5_4_is_the_exit_code(running: Lab)
         assert of_state(found, "problem") == [
             ("tools", "openssl"),
             ("settings", "K0SCTL_TIMEOUT"),
-            ("hosts", f"127.0.0.1:{nobody.port}"),
-            ("hosts", f"127.0.0.1:{running.host.port}"),
+            ("hosts", f"{nobody.address}:{nobody.port}"),
+            ("hosts", f"{running.host.address}:{running.host.port}"),
         ]
         assert one(found, "tools", "openssl")["mend"].startswith("install openssl")
-        shown = one(found, "hosts", f"127.0.0.1:{running.host.port}")
+        shown = one(found, "hosts", f"{running.host.address}:{running.host.port}")
         assert shown["exit_code"] == 5
         assert "to accept it: " + running.host.known_hosts_lines().splitlines()[0] in " ".join(shown["details"])
         assert "config/known_hosts" in shown["mend"]
-        closed = one(found, "hosts", f"127.0.0.1:{nobody.port}")
+        closed = one(found, "hosts", f"{nobody.address}:{nobody.port}")
         assert closed["exit_code"] == 4
         assert "SSH door stays closed" in closed["found"]
         assert "K0SCTL_SSH_WAIT" in closed["mend"]
@@ -195,7 +196,7 @@ def test_of_several_problems_the_first_of_2_3_5_4_is_the_exit_code(running: Lab)
         running.pin()
         _, found = check(running, 4, "--deep", K0SCTL_SSH_WAIT="1s", K0SCTL_BACKUP_HOSTS="all")
         # k0sctl would only wait for the host that does not answer
-        assert f"127.0.0.1:{nobody.port}" in one(found, "cluster", state="not checked")["found"]
+        assert f"{nobody.address}:{nobody.port}" in one(found, "cluster", state="not checked")["found"]
 
 
 # --- tools, settings -------------------------------------------------------------------------------------------
@@ -278,7 +279,7 @@ def test_a_configuration_that_leaves_much_open(running: Lab) -> None:
     )
     running.config.write_text(re.sub(r"\n    version: .*", "", text))
     _, found = check(running, 2)
-    label = f"127.0.0.1:{running.host.port}"
+    label = f"{running.host.address}:{running.host.port}"
     assert one(found, "config", "k0s version", "warning")["mend"].startswith("set spec.k0s.version")
     assert "outside of k0s" in one(found, "config", "storage", "warning")["found"]
     assert "StrictHostKeyChecking no accepts" in one(found, "config", label, "warning")["found"]
@@ -308,10 +309,10 @@ def test_a_key_that_opens_no_host(running: Lab) -> None:
     wrong = running.directory / "wrong_key"
     make_key(wrong, "ed25519")
     _, found = check(running, 4, "--deep", K0SCTL_SSH_KEY=wrong.read_text())
-    told = one(found, "hosts", f"127.0.0.1:{running.host.port}", "problem")
+    told = one(found, "hosts", f"{running.host.address}:{running.host.port}", "problem")
     assert "Permission denied" in told["found"]
     assert "check K0SCTL_SSH_KEY" in told["mend"]
-    assert f"ssh -p {running.host.port} {running.host.user}@127.0.0.1" in told["mend"]
+    assert ssh_to(running.host, running.host.user) in told["mend"]
     assert "see hosts" in one(found, "cluster", state="not checked")["found"]
 
 
@@ -324,21 +325,21 @@ def test_host_keys_that_are_not_pinned(running: Lab) -> None:
     assert "config/known_hosts" in told["mend"]
     pins.write_text("\n".join(told["details"]) + "\n")  # what a person would paste
     _, found = check(running, 0)
-    assert "host key as pinned" in one(found, "hosts", f"127.0.0.1:{running.host.port}", "ok")["found"]
+    assert "host key as pinned" in one(found, "hosts", f"{running.host.address}:{running.host.port}", "ok")["found"]
     pins.write_text("nothing\n")
     _, found = check(running, 2)
     assert "ssh-keyscan" in one(found, "hosts", "pinned keys", "problem")["mend"]
 
 
 def test_what_earlier_runs_left_on_a_host(lab: Lab) -> None:
-    host, label = lab.host, f"127.0.0.1:{lab.host.port}"
+    host, label = lab.host, f"{lab.host.address}:{lab.host.port}"
     archive = host.root / "tmp/abcdef/k0s_backup_x.tar.gz"
     lock = host.root / "tmp/k0sctl.lock"
     data = host.root / "var/lib/k0s/etcd/member"
     for path in (archive, lock, data):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("k0sctl-1\n")
-    os.utime(lock, (0, 0))
+    host.run("touch -d @0 /tmp/k0sctl.lock")
     files = host.files()
     done, found = check(lab, 0)
     told = [finding for finding in found if finding["subject"] == label and finding["state"] == "warning"]
@@ -351,12 +352,12 @@ def test_what_earlier_runs_left_on_a_host(lab: Lab) -> None:
     assert host.files() == files
     assert f"    mend: {in_clear['mend']}" in done.stdout.splitlines()
     for finding in (in_clear, dead):
-        typed = re.fullmatch(rf"ssh -p {host.port} 127\.0\.0\.1 '(.+)'", finding["mend"])
+        typed = re.fullmatch(rf"{re.escape(ssh_to(host))} '(.+)'", finding["mend"])
         assert typed
         host.run(typed[1])
     assert not archive.exists()
     assert not lock.exists()
-    shutil.rmtree(host.root / "var/lib/k0s")
+    host.run("rm -rf /var/lib/k0s")
     lock.write_text("k0sctl-2\n")
     _, found = check(lab, 0)
     assert "another k0sctl works there" in one(found, "hosts", label, "warning")["found"]
@@ -366,7 +367,7 @@ def test_a_stopped_k0s(spare: Lab) -> None:
     spare.host.install()
     spare.host.fault("stopped")
     _, found = check(spare, 0, "--deep")
-    assert "k0s start" in one(found, "hosts", f"127.0.0.1:{spare.host.port}", "warning")["mend"]
+    assert "k0s start" in one(found, "hosts", f"{spare.host.address}:{spare.host.port}", "warning")["mend"]
     assert "k0s start" in one(found, "cluster", "identity", "warning")["mend"]
 
 

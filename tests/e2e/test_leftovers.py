@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Site
-from tests.practice.host import PracticeHost
-from tests.practice.k0s.store import State
-from tests.support.lab import Ended, Lab
+from tests.practice.choice import Host
+from tests.support.lab import Ended, Lab, ssh_to
 from tests.support.watcher import descendants, read, wait_for
 
 pytestmark = pytest.mark.e2e
@@ -23,12 +22,16 @@ def killed_at(lab: Lab, call: str, command: str) -> Ended:
     before = len(lab.host.calls())
     process = lab.start(command)
     wait_for(lambda: any(one.startswith(call) for one in lab.host.calls()[before:]), 30)
-    k0sctl = next(pid for pid in descendants(process.pid) if b"tests.practice.k0sctl" in read(pid, "cmdline"))
+    k0sctl = next(pid for pid in descendants(process.pid) if is_k0sctl(pid))
     os.kill(k0sctl, signal.SIGKILL)
     return lab.end(process)
 
 
-def in_clear(host: PracticeHost) -> list[Path]:
+def is_k0sctl(pid: int) -> bool:
+    return b"tests.practice.k0sctl" in read(pid, "cmdline") or read(pid, "comm") == b"k0sctl\n"
+
+
+def in_clear(host: Host) -> list[Path]:
     return [path for path in (host.root / "tmp").rglob("*") if path.is_file() and "k0s_backup" in path.name]
 
 
@@ -39,7 +42,7 @@ def type_the_lines(lab: Lab, done: Ended) -> None:
     for line in left:
         assert f"left on a host, remove it: {line}" in lab.report()["warnings"]
         assert line in done.stderr
-        typed = re.fullmatch(rf"ssh -p {lab.host.port} 127\.0\.0\.1 '(.+)'", line)
+        typed = re.fullmatch(rf"{re.escape(ssh_to(lab.host))} '(.+)'", line)
         assert typed
         lab.host.run(typed[1])
 
@@ -48,7 +51,7 @@ def type_the_lines(lab: Lab, done: Ended) -> None:
 def twin(spare: Lab, site: Site) -> Lab:
     """The backed-up cluster on a host of the test's own."""
     spare.host.install()
-    spare.host._store().write(State(uid=site.uid))
+    spare.host.set_uid(site.uid)
     return spare
 
 
@@ -81,7 +84,7 @@ def test_a_reset_sees_archives_in_clear(lab: Lab) -> None:
     (lab.host.root / "tmp" / "k0s-backup123" / "pki").mkdir(parents=True)
     done = lab.ok("reset", K0SCTL_CONFIRM_RESET="prod")
     for path in ("/tmp/Ab12Cd/k0s_backup_2026-11-20.tar.gz", "/tmp/k0s-backup123"):
-        line = f"ssh -p {lab.host.port} 127.0.0.1 'rm -rf {path}'"
+        line = f"{ssh_to(lab.host)} 'rm -rf {path}'"
         assert f"a backup in clear is left on a host, remove it: {line}" in lab.report()["warnings"]
         assert line in done.stderr
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Site
-from tests.practice.host import PracticeHost
+from tests.practice.choice import Host
 from tests.support.keys import KeyMaker, KeyPair
 from tests.support.lab import Ended, Lab
 from tests.support.plain import PlainTools
@@ -37,7 +37,7 @@ def remote(tmp_path: Path, site: Site) -> Bare:
     return bare
 
 
-def lab_at(directory: Path, host: PracticeHost, key: KeyPair, bare: Bare) -> Lab:
+def lab_at(directory: Path, host: Host, key: KeyPair, bare: Bare) -> Lab:
     lab = Lab(directory, [host], key)
     lab.extra["K0SCTL_GIT_URL"] = bare.url
     return lab
@@ -117,7 +117,7 @@ def test_reading_fetches_and_leaves_nothing(pushing: Lab, remote: Bare, site: Si
 
 
 def test_a_branch_that_is_not_there_is_no_backup(
-    tmp_path: Path, host: PracticeHost, cluster_key: KeyPair, remote: Bare
+    tmp_path: Path, host: Host, cluster_key: KeyPair, remote: Bare
 ) -> None:
     """The one case in which a new cluster is right; said, with the names of what is there."""
     lab = lab_at(tmp_path / "new", host, cluster_key, remote)
@@ -131,7 +131,7 @@ def test_a_branch_that_is_not_there_is_no_backup(
 
 
 def test_a_remote_that_cannot_be_reached_is_never_no_backup(
-    tmp_path: Path, host: PracticeHost, cluster_key: KeyPair, remote: Bare
+    tmp_path: Path, host: Host, cluster_key: KeyPair, remote: Bare
 ) -> None:
     lab = lab_at(tmp_path / "new", host, cluster_key, remote)
     moved = remote.path.rename(tmp_path / "moved.git")
@@ -162,7 +162,7 @@ def test_check_looks_at_the_remote(pushing: Lab, remote: Bare, tmp_path: Path) -
     pushing.run("check").failed(4)
 
 
-def test_reset_asks_the_remote(tmp_path: Path, host: PracticeHost, cluster_key: KeyPair, remote: Bare) -> None:
+def test_reset_asks_the_remote(tmp_path: Path, host: Host, cluster_key: KeyPair, remote: Bare) -> None:
     lab = lab_at(tmp_path / "new", host, cluster_key, remote)
     lab.ok("apply")
     away = remote.path.rename(tmp_path / "moved.git")
@@ -289,7 +289,7 @@ def test_init_that_is_refused(tmp_path: Path, site: Site, cluster_key: KeyPair) 
 
 
 def test_a_backup_of_another_cluster_is_pushed_too(
-    tmp_path: Path, host: PracticeHost, cluster_key: KeyPair, remote: Bare, site: Site
+    tmp_path: Path, host: Host, cluster_key: KeyPair, remote: Bare, site: Site
 ) -> None:
     """Stored and pushed, and still exit 5: it is never latest."""
     host.install()
@@ -392,7 +392,7 @@ def test_unpushed_backups_of_another_prefix(pushing: Lab, remote: Bare, rival: B
 
 
 def test_unpushed_backups_of_another_cluster_are_never_latest(
-    tmp_path: Path, host: PracticeHost, cluster_key: KeyPair, remote: Bare, rival: Bare
+    tmp_path: Path, host: Host, cluster_key: KeyPair, remote: Bare, rival: Bare
 ) -> None:
     host.install()
     lab = lab_at(tmp_path / "other", host, cluster_key, remote)

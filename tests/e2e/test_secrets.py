@@ -110,6 +110,7 @@ def test_nothing_is_seen(secretive: Lab, site: Site) -> None:
     assert "executing command" in log
 
 
+@pytest.mark.k0sctl_faults
 def test_the_own_environment_is_taken_out(secretive: Lab) -> None:
     """Not even the handler itself shows its variables, and no core file could."""
     secretive.faults.set("k0sctl-hang")

@@ -8,13 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from tests.practice.cluster import K0sctlFaults, install_k0sctl, k0s_config, practice_cluster
 from tests.practice.faults import HOST_FAULTS
 from tests.practice.k0s.node import VERSION, Node
 from tests.practice.k0s.service import stop
-from tests.practice.k0s.store import Store, open_store, storage_type
+from tests.practice.k0s.store import State, Store, open_store, storage_type
 from tests.practice.sshd import Sshd, end_process, make_key
 
 __all__ = ["K0sctlFaults", "PracticeHost", "install_k0sctl", "practice_cluster"]
@@ -70,6 +70,8 @@ def write_script(path: Path, text: str) -> None:
 class PracticeHost:
     """One host. All it has is below `directory`/`name`; hosts in one directory share the private key for logging in."""
 
+    plain_tools: ClassVar = PLAIN_TOOLS
+
     def __init__(self, directory: Path, *, name: str = "h1", storage: str = "etcd", role: str = "controller") -> None:
         self.base = Path(directory).resolve() / name
         self.root = self.base / "root"
@@ -104,6 +106,14 @@ class PracticeHost:
 
     def start(self) -> None:
         """Makes the host's file system and starts its sshd."""
+        self._furnish()
+        if not self.private_key.exists():
+            make_key(self.private_key, "ed25519")
+        self.sshd.start()
+        facts = {"storage": self.storage, "role": self.role, "port": self.port}
+        (self.base / "host.json").write_text(json.dumps(facts), encoding="utf-8")
+
+    def _furnish(self) -> None:
         for directory in DIRECTORIES:
             (self.root / directory).mkdir(parents=True, exist_ok=True)
         (self.root / ".dockerenv").touch()
@@ -115,13 +125,8 @@ class PracticeHost:
         for tool in ("pgrep", "pidof", "ps"):
             script = python_command("tests.practice.k0s.service", "processes", tool)
             write_script(self.root / "usr/local/sbin" / tool, script)
-        for tool, line in PLAIN_TOOLS.items():
+        for tool, line in self.plain_tools.items():
             write_script(self.root / "usr/local/sbin" / tool, f"#!/bin/sh\n{line}\n")
-        if not self.private_key.exists():
-            make_key(self.private_key, "ed25519")
-        self.sshd.start()
-        facts = {"storage": self.storage, "role": self.role, "port": self.port}
-        (self.base / "host.json").write_text(json.dumps(facts), encoding="utf-8")
 
     def stop(self) -> None:
         """Ends every process that the host started."""
@@ -198,6 +203,10 @@ class PracticeHost:
         store = self._store()
         return store.read().uid if store.exists() else None
 
+    def set_uid(self, uid: str) -> None:
+        """Makes the cluster in the datastore the one with this UID, without objects."""
+        self._store().write(State(uid=uid))
+
     def objects(self) -> list[str]:
         """The names of the objects in the datastore, running or not."""
         store = self._store()
@@ -219,6 +228,10 @@ class PracticeHost:
         for directory in DIRECTORIES:
             (self.root / directory).mkdir(parents=True, exist_ok=True)
         self.install_binary()
+
+    def sshd_log(self) -> str:
+        """What sshd has logged so far."""
+        return (self.sshd.directory / "log").read_text(encoding="utf-8")
 
     def change_host_key(self) -> None:
         """New host keys on the same port, as after a reinstallation (or with an attacker in between)."""

@@ -59,6 +59,8 @@ def end_process(pid: int, mark: str) -> None:
 class Sshd:
     """An sshd with its own keys whose every session is the host shell."""
 
+    listen = "127.0.0.1"
+
     def __init__(self, directory: Path, root: Path, authorized_keys: Path) -> None:
         self.directory, self.root, self.authorized_keys = directory, root, authorized_keys
         self.port = 0
@@ -84,7 +86,7 @@ class Sshd:
     def _configuration(self) -> str:
         shell = f"{sys.executable} -I -S {HOSTSHELL} {self.root}"
         keys = "".join(f"HostKey {self.directory}/ssh_host_{kind}_key\n" for kind in self.key_types)
-        return f"""ListenAddress 127.0.0.1
+        return f"""ListenAddress {self.listen}
 Port {self.port}
 {keys}AuthorizedKeysFile {self.authorized_keys}
 ForceCommand {shell}
@@ -147,7 +149,7 @@ LogLevel VERBOSE
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline and is_alive(pid):
             try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                with socket.create_connection((self.listen, self.port), timeout=5) as connection:
                     if connection.recv(4) == b"SSH-" and is_alive(pid):
                         (self.directory / "started").touch()
                         return True
@@ -160,7 +162,7 @@ LogLevel VERBOSE
         self.stop()
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", self.port))
+            listener.bind((self.listen, self.port))
             listener.listen(50)
             listener.set_inheritable(True)
             command = [sys.executable, "-I", "-c", SILENT, str(listener.fileno()), str(self.directory)]

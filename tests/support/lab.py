@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tests.practice.host import K0sctlFaults, PracticeHost, install_k0sctl, practice_cluster
+from tests.practice.choice import Host, chosen_k0sctl
+from tests.practice.cluster import practice_cluster
 from tests.support.keys import KeyPair
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +61,7 @@ class Ended:
 class Lab:
     """One working directory: config/, restore/, backup/, auditlog/."""
 
-    def __init__(self, directory: Path, hosts: list[PracticeHost], key: KeyPair) -> None:
+    def __init__(self, directory: Path, hosts: list[Host], key: KeyPair) -> None:
         self.directory = directory
         self.hosts = hosts
         self.work = directory / "work"
@@ -67,8 +69,7 @@ class Lab:
         self.bin = directory / "bin"
         for path in (self.work / "config", self.tmp, self.bin):
             path.mkdir(parents=True)
-        self.k0sctl = install_k0sctl(self.bin)
-        self.faults = K0sctlFaults(self.bin)
+        self.k0sctl, self.faults = chosen_k0sctl(self.bin, hosts)
         self.config = practice_cluster(self.work / "config", hosts)
         self.pin()
         self.key = key
@@ -76,7 +77,7 @@ class Lab:
         self.prefix: list[str] = []
 
     @property
-    def host(self) -> PracticeHost:
+    def host(self) -> Host:
         return self.hosts[0]
 
     @property
@@ -121,7 +122,7 @@ class Lab:
 
     def run(self, *arguments: str, **env: str | None) -> Ended:
         done = subprocess.run(
-            self.command(*arguments), cwd=self.work, env=self.env(**env), timeout=120,
+            self.command(*arguments), cwd=self.work, env=self.env(**env), timeout=300,
             capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
         return Ended(done.returncode, done.stdout, done.stderr).checked()
@@ -149,6 +150,12 @@ class Lab:
         path = self.bin / name
         path.write_text(f'#!/bin/sh\nreal={real}\n{script}\nexec "$real" "$@"\n')
         path.chmod(0o755)
+
+    def on_host(self, command: str) -> str:
+        """A line for this machine's shell that runs a command on the host, past k0sctl."""
+        options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+        login = f"-i {self.host.private_key} -p {self.host.port} {self.host.user}@{self.host.address}"
+        return f"ssh {options} {login} {shlex.quote(command)} < /dev/null"
 
     # --- the repository ----------------------------------------------------------------------------------------
 
@@ -215,6 +222,12 @@ class Lab:
         """What the handler has left in private places; those of a run that lives are locked, and are not counted."""
         places = [self.tmp, Path("/dev/shm")]
         return [str(path) for place in places for path in place.glob("*k0sctl-handler*") if not _locked(path)]
+
+
+def ssh_to(host: Host, user: str = "") -> str:
+    """How a line that is told to the operator begins: only an unusual port is in it."""
+    port = "" if host.port == 22 else f"-p {host.port} "
+    return f"ssh {port}{user and f'{user}@'}{host.address}"
 
 
 def _locked(directory: Path) -> bool:

@@ -70,9 +70,10 @@ def etcd(node: Node, words: list[str]) -> None:
 def token(node: Node, words: list[str]) -> None:
     """`k0s token create|invalidate`"""
     if words[1] == "create":
+        cluster = "clusters:\n- name: k0s\n  cluster:\n    server: https://127.0.0.1:6443\n"
         user = "users:\n- name: kubelet-bootstrap\n  user:\n    token: abcdef.0123456789abcdef\n"
         packer = zlib.compressobj(wbits=31)
-        packed = packer.compress(f"apiVersion: v1\nkind: Config\n{user}".encode()) + packer.flush()
+        packed = packer.compress(f"apiVersion: v1\nkind: Config\n{cluster}{user}".encode()) + packer.flush()
         print(base64.b64encode(packed).decode())
 
 

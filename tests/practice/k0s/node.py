@@ -24,8 +24,8 @@ class Node:
 
     @classmethod
     def here(cls) -> "Node":
-        """The host whose shell started this command."""
-        return cls(Path(os.environ["PRACTICE_ROOT"]))
+        """The host whose shell started this command; in a container it is the whole file system."""
+        return cls(Path(os.environ["PRACTICE_ROOT"] or "/"))
 
     @property
     def data_dir(self) -> Path:
@@ -64,7 +64,8 @@ class Node:
 
     def shown(self, path: Path | str) -> str:
         """A path as it is called on the host."""
-        return str(path).replace(str(self.root), "")
+        root = str(self.root).rstrip("/")
+        return str(path).replace(root, "") if root else str(path)
 
     def fault(self, name: str) -> str | None:
         """The value of a fault that is switched on, else None."""
