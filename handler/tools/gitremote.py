@@ -29,7 +29,8 @@ _MOVED: Final = re.compile(
 #: What to do about it, by what git or the server says; the first one counts.
 _MENDS: Final = {
     r"no space left on device|disk quota": "its disk is full: free space there, then run again",
-    r"certificate (?:verification|problem)": "name a file with the authority of its certificate in SSL_CERT_FILE",
+    r"certificate (?:verification|problem)|server verification failed": "name a file with the authority of its "
+    "certificate in SSL_CERT_FILE",
     r"returned error: 3\d\d|redirection": "it redirects: set K0SCTL_GIT_URL to the address it redirects to",
     r"error: 413|too large": "the host takes no file of this size: raise its limit",
     r"authentication failed|permission denied|could not read (?:username|password)|error: 40[13]": "look at {way_in}, "
