@@ -62,10 +62,17 @@ configure_podman() {
 
 podman_settings() {
   if [ "$(id -u)" = 0 ] && ! may_raise_limits; then
-    printf '%s\n' '[containers]' 'default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]'
+    files=$(limit 'Max open files' 65536) processes=$(limit 'Max processes' 32768)
+    printf '%s\n' '[containers]' "default_ulimits = [\"nofile=$files:$files\", \"nproc=$processes:$processes\"]"
   fi
   [ -d /run/systemd/system ] || printf '%s\n' '[engine]' 'cgroup_manager = "cgroupfs"' 'events_logger = "file"'
   [ -d /run/systemd/system ] || [ -e /sys/fs/cgroup/cgroup.controllers ] || echo 'runtime = "runc"'
+}
+
+# The hard limit of this process, or of podman's runtime where that is lower: a container cannot have more.
+limit() { # NAME MOST
+  awk -v name="$1" -v most="$2" 'index($0, name) == 1 { own = $(NF - 1); print own + 0 == own && own < most ? own : most }' \
+    /proc/self/limits
 }
 
 # CAP_SYS_RESOURCE, capability 24
