@@ -29,9 +29,11 @@ class Session:
     Args:
         directory: where the shell begins.
         env: its whole environment.
+        handler: the word by which the user calls the handler.
     """
 
-    def __init__(self, directory: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, directory: Path, env: Mapping[str, str], *, handler: str) -> None:
+        self.handler = handler
         self._answer = directory.parent / "answer"
         lines, statuses = directory.parent / "lines", directory.parent / "statuses"
         os.mkfifo(lines)
