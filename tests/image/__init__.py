@@ -1,0 +1,1 @@
+"""The image: what is in it, and whole commands run by a container engine, with practice hosts in other containers."""
