@@ -54,6 +54,7 @@ RUN /build/slim.sh && rm -r /build
 
 # --- release: one layer, since a layer below would still hold what was removed
 FROM scratch AS release
+# hadolint ignore=DL3067
 COPY --from=slim / /
 COPY --from=k0sctl --chown=0:0 --chmod=0755 /usr/local/bin/k0sctl /usr/local/bin/k0sctl
 ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/home/handler
@@ -96,6 +97,7 @@ RUN ./carry.sh /carried /usr/sbin/ip /usr/sbin/sshd /usr/bin/mount /usr/bin/umou
   /usr/lib/git-core/git-http-backend
 
 FROM release AS test
+# hadolint ignore=DL3002
 USER 0:0
 COPY --from=test-tools /carried /
 COPY --from=test-tools /opt/tests /opt/tests
