@@ -106,7 +106,8 @@ WORKDIR /src
 COPY . .
 ENV CI=true
 ENTRYPOINT ["/opt/tests/bin/python", "-m", "pytest", "-p", "no:cacheprovider"]
-CMD ["-q", "tests/contract"]
+CMD ["-q", "--dist", "worksteal", "--tx", "3*popen//python=sh tests/support/apart.sh /opt/tests/bin/python", \
+  "tests/contract"]
 
 
 # --- what `docker build .` gives

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench import many
+from tests.bench import many, start
 from tests.bench.archive import write_archive
 from tests.bench.memory import PeakMemory
 from tests.practice.host import PracticeHost
@@ -54,7 +54,11 @@ def main() -> int:
     parser.add_argument("--backups", type=int, default=10_000, help="how many the long branch has (default 10000)")
     parser.add_argument("--runs", type=int, default=3, help="how often each is run; medians are printed (default 3)")
     parser.add_argument("--directory", default=None, help="where to work (default: a temporary directory)")
+    parser.add_argument("--image", default=None, help="measure only how long a container of this image takes to start")
     arguments = parser.parse_args()
+    if arguments.image:
+        print(_machine(Path.cwd()))
+        return 0 if start.measure(arguments.image, arguments.runs) else 1
     directory = Path(tempfile.mkdtemp(prefix="bench-", dir=arguments.directory))
     keys = KeyMaker()
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.practice.choice import real_k0sctl
-from tests.practice.container.engine import ROOT, succeeds
+from tests.practice.container.engine import ROOT, call, succeeds
 from tests.practice.container.host import ContainerHost
 
 IMAGE = "localhost/k0sctl-handler:practice"
@@ -23,21 +23,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("image")
 
 
+def build(name: str, *options: str) -> str:
+    """Builds the image with the chosen k0sctl; returns its id."""
+    real = real_k0sctl()
+    chosen = {"K0SCTL_BINARY": str(real)} if real else {}
+    command = [ROOT / "image/build.sh", "--tag", name, *options, *(() if real else ("--practice",))]
+    with (ROOT / "image/build.sh").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run(command, env={**os.environ, **chosen}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return call("image", "inspect", "--format={{.Id}}", name)
+
+
 @pytest.fixture(scope="session")
 def image() -> str:
-    """The image with the chosen k0sctl; a build that finds no change is quick."""
+    """The id of the image with the chosen k0sctl, whoever gives its name to another one meanwhile.
+
+    A build that finds no change is quick.
+    """
     if os.geteuid() != 0:
         pytest.skip("directories of several users need root")
     if not succeeds("info"):
         pytest.skip("no container engine works here; ./dev image tells why")
-    real = real_k0sctl()
-    chosen = {"K0SCTL_BINARY": str(real)} if real else {}
-    command = [ROOT / "image/build.sh", "--tag", IMAGE, *(() if real else ("--practice",))]
-    with (ROOT / "image/build.sh").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = subprocess.run(command, env={**os.environ, **chosen}, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return IMAGE
+    return build(IMAGE)
 
 
 @pytest.fixture
