@@ -1,11 +1,11 @@
 #!/bin/sh
-# The base image that the Dockerfile names: image/base.sh [--fresh] prints its name when the engine has it.
+# The base image that the Dockerfile names: image/base.sh [--pull] prints its name when the engine has it.
 # Where no registry can be reached it is made from Debian's packages, as close to the official one as can be, under a
 # name of its own: no other build takes it for Debian's. DEBIAN_MIRROR names another mirror than deb.debian.org.
-#   --fresh   asks the registry, or makes it, although the engine has one
+#   --pull    asks the registry, or makes it, although the engine has one
 set -eu
 cd -- "$(dirname -- "$0")"
-fresh=${1:-}
+pull=${1:-}
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
@@ -71,10 +71,10 @@ digest=$(default DEBIAN_DIGEST)
 official=$(default DEBIAN_IMAGE):$tag${digest:+@$digest}
 bootstrapped=localhost/k0sctl-handler/debian:$tag
 
-if { [ -z "$fresh" ] && has "$official"; } || ./engine.sh pull --quiet "$official" > /dev/null 2>&1; then
+if { [ -z "$pull" ] && has "$official"; } || ./engine.sh pull --quiet "$official" > /dev/null 2>&1; then
   echo "$official"
 else
-  if [ -n "$fresh" ] || ! has "$bootstrapped"; then
+  if [ -n "$pull" ] || ! has "$bootstrapped"; then
     say "$official cannot be pulled; bootstrapping $bootstrapped from $mirror"
     bootstrap
   fi

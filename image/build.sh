@@ -5,13 +5,14 @@ cd -- "$(dirname -- "$0")/.."
 
 usage() {
   cat <<'END'
-usage: ./dev image [--tag NAME] [--practice] [--fresh] [--test] [--sizes]
+usage: ./dev image [--tag NAME] [--practice] [--pull] [--no-cache] [--test] [--sizes]
 
 Builds the container image with docker or podman.
 
   --tag NAME    another name than k0sctl-handler:dev
   --practice    with the practice k0sctl, even where the real one can be had
-  --fresh       uses nothing of an earlier build: newest packages, but slow
+  --pull        asks for a newer base image, or bootstraps it anew
+  --no-cache    uses no layer of an earlier build: the newest packages of today
   --test        runs the contract tests inside the image's own userland, too
   --sizes       tells what takes the room in the image
 
@@ -24,7 +25,8 @@ END
 
 tag=k0sctl-handler:dev
 practice=''
-fresh=''
+pull=''
+no_cache=''
 test=''
 sizes=''
 while [ $# -gt 0 ]; do
@@ -34,7 +36,8 @@ while [ $# -gt 0 ]; do
       shift
       ;;
     --practice) practice=yes ;;
-    --fresh) fresh=yes ;;
+    --pull) pull=yes ;;
+    --no-cache) no_cache=yes ;;
     --test) test=yes ;;
     --sizes) sizes=yes ;;
     --help | -h)
@@ -71,7 +74,7 @@ pulled() { engine pull --quiet "$1" > /dev/null 2>&1; }
 not_a_release=''
 
 choose_base() {
-  base=$(image/base.sh ${fresh:+--fresh})
+  base=$(image/base.sh ${pull:+--pull})
   base_digest=''
   case $base in
     localhost/*) remark 'its base was bootstrapped from Debian packages' ;;
@@ -156,7 +159,7 @@ build() { # TARGET NAME
     --build-arg "SOURCE=$(source_url)"
   certificates=${PIP_CERT:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}
   [ ! -s "$certificates" ] || set -- "$@" --secret "id=ca,src=$certificates"
-  [ -z "$fresh" ] || set -- "$@" --no-cache
+  [ -z "$no_cache" ] || set -- "$@" --no-cache
   # podman would put the build into a network of its own, which not every machine can make
   [ "$name" = docker ] || set -- "$@" --network host
   DOCKER_BUILDKIT=1 quietly engine build "$@" .

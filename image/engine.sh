@@ -38,7 +38,7 @@ podman_needs() {
   # crun, podman's own choice, does not work with the older control groups
   [ -e /sys/fs/cgroup/cgroup.controllers ] || echo 'runc runc'
   [ "$(id -u)" = 0 ] || echo 'newuidmap uidmap'
-  [ -e /usr/lib/cni/bridge ] || echo '/usr/lib/podman/netavark netavark'
+  [ -e /usr/lib/cni/bridge ] || printf '%s\n' '/usr/lib/podman/netavark netavark' '/usr/lib/podman/aardvark-dns aardvark-dns'
   echo 'iptables iptables'
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -93,6 +94,21 @@ def test_no_release_is_told(inspected: dict[str, Any], image: str) -> None:
     assert f"k0sctl {VERSION}+practice" in said
     told = json.loads(call("run", "--rm", image, "version", "--json"))["result"]
     assert told["not_a_release"] == why
+
+
+def test_a_k0sctl_that_is_given(tmp_path: Path) -> None:
+    """It is what runs, and the image tells which file it was."""
+    program = tmp_path / "k0sctl"
+    program.write_text("#!/bin/sh\necho version: v9.9.9\n", encoding="ascii")
+    digest = hashlib.sha256(program.read_bytes()).hexdigest()
+    name = f"localhost/k0sctl-handler:given-{os.getpid()}"
+    built = build(name, k0sctl=program)
+    try:
+        said = call("run", "--rm", built)
+    finally:
+        call("rmi", "--force", name)
+    assert "k0sctl v9.9.9\n" in said
+    assert f"sha256 {digest}" in said.partition("NOT A RELEASE: ")[2]
 
 
 def test_the_user(inside: Callable[..., str]) -> None:
@@ -206,7 +222,7 @@ def test_the_table_of_sizes(listing: Listing) -> None:
 def test_built_again(listing: Listing, tmp_path: Path) -> None:
     """Nothing depends on the time or on what an earlier build has left."""
     name = f"localhost/k0sctl-handler:again-{os.getpid()}"
-    build(name, "--fresh")
+    build(name, "--no-cache")
     try:
         again = listed(name, tmp_path)
     finally:
