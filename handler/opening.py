@@ -42,12 +42,14 @@ class Opened:
     Attributes:
         target: backup/ where it is a repository already.
         relation: of ``target`` to restore/ or the remote branch; EQUAL where only one of them exists.
+        tip: the newest commit of the remote branch; None where there is no such branch, or no remote.
         unpushed: the commits of ``target`` that a remote branch has not, oldest first; known when it is to be written.
     """
 
     source: Located | None
     target: Located | None
     relation: Relation
+    tip: str | None = None
     unpushed: tuple[str, ...] = ()
 
 
@@ -70,7 +72,10 @@ def find(git: Git, *, restore: Path, backup: Path) -> Opened:
 
 
 def find_remote(git: Git, remote: Remote, *, backup: Path, writing: bool) -> Opened:
-    """Fetch the newest commit of a remote branch, which is what is read, and look how ``backup/`` stands to it.
+    """Fetch the newest commit of a remote branch, and look how ``backup/`` stands to it.
+
+    The remote branch is read, unless it is hidden or gone, or was set back: what ``backup/`` has on top of it, or
+    instead of it, is ours as well, and a backup that exists must never count as "no backup".
 
     Args:
         writing: the relation must be certain; else all that matters is whether ``backup/`` has something unpushed.
@@ -88,16 +93,19 @@ def find_remote(git: Git, remote: Remote, *, backup: Path, writing: bool) -> Ope
         )
     source = remote.located()
     if target is None or target.head is None:
-        return Opened(source=source, target=target, relation=Relation.EQUAL if target is None else Relation.BEHIND)
+        relation = Relation.EQUAL if target is None else Relation.BEHIND
+        return Opened(source=source, target=target, relation=relation, tip=source.head)
     if not writing:
-        relation = _seen_from(git, target, source.head, remote.branch) if fits else Relation.BEHIND
-        return Opened(source=source, target=target, relation=relation)
+        if not fits:
+            return Opened(source=source, target=target, relation=Relation.BEHIND, tip=source.head)
+        relation, on_top = _seen_from(git, target, source.head, remote.branch)
+        return Opened(source=target if on_top else source, target=target, relation=relation, tip=source.head)
     relation, parents = _relation(git, source, target, {source: remote})
     if relation is Relation.UNKNOWN:
         raise _conflict(relation, source, target)
     apart = relation in {Relation.AHEAD, Relation.DIVERGED}
     unpushed = _unpushed(parents, source.head, target.head) if apart else ()
-    return Opened(source=source, target=target, relation=relation, unpushed=unpushed)
+    return Opened(source=source, target=target, relation=relation, tip=source.head, unpushed=unpushed)
 
 
 def _unpushed(parents: Mapping[str, Sequence[str]], tip: str | None, head: str) -> tuple[str, ...]:
@@ -111,14 +119,18 @@ def _unpushed(parents: Mapping[str, Sequence[str]], tip: str | None, head: str) 
     return tuple(reversed(found))
 
 
-def _seen_from(git: Git, target: Located, tip: str | None, branch: str) -> Relation:
-    """How backup/ stands to a remote branch, as far as its own history tells; AHEAD where something is unpushed."""
+def _seen_from(git: Git, target: Located, tip: str | None, branch: str) -> tuple[Relation, bool]:
+    """How backup/ stands to a remote branch, as far as its own history tells; AHEAD where something is unpushed.
+
+    Returns:
+        That, and whether backup/ has all that the branch has and more.
+    """
     if tip is None or target.head is None or target.head == tip:
-        return Relation.AHEAD if tip is None else Relation.EQUAL
+        return (Relation.AHEAD, True) if tip is None else (Relation.EQUAL, False)
     env = {"GIT_DIR": str(target.git_dir)}
     pushed = git.text("rev-parse", "--quiet", "--verify", f"refs/remotes/origin/{branch}", env=env, ok=(0, 1))
     earlier = Store(git, target).history(target.head).keys() - {target.head}
-    return Relation.AHEAD if tip in earlier or pushed in earlier else Relation.BEHIND
+    return Relation.AHEAD if tip in earlier or pushed in earlier else Relation.BEHIND, tip in earlier
 
 
 def _origin(git: Git, located: Located) -> Remote | None:

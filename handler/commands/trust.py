@@ -93,8 +93,9 @@ def find_repository(ctx: Context, *, tell: bool = True) -> Opened:
         return find(ctx.git, restore=_absolute(ctx, ctx.settings.restore_dir), backup=backup_directory(ctx))
     opened = _fetched(ctx, remote, writing=False)
     if tell and opened.relation is Relation.AHEAD:
+        read = "it is read" if opened.source is opened.target else "they are not read"
         ctx.reporter.warn(
-            f"{ctx.settings.backup_dir} has commits that {remote.shown} has not, and they are not read; "
+            f"{ctx.settings.backup_dir} has commits that {remote.shown} has not, and {read}; "
             f"the next backup pushes them, or by hand: {push_line(ctx)}"
         )
     return opened
@@ -128,9 +129,8 @@ def find_for_backup(ctx: Context) -> tuple[Opened, Remote | None, bool]:
 def _fetched(ctx: Context, remote: Remote, *, writing: bool) -> Opened:
     with ctx.reporter.step(f"fetch {remote.shown}") as step:
         opened = find_remote(ctx.git, remote, backup=backup_directory(ctx), writing=writing)
-        head = opened.source.head if opened.source else None
-        step.note(head[:12] if head else "there is no such branch")
-    if head is None and (others := remote.branches()):
+        step.note(opened.tip[:12] if opened.tip else "there is no such branch")
+    if opened.tip is None and (others := remote.branches()):
         ctx.reporter.warn(
             f"{remote.url} has no branch {remote.branch} (K0SCTL_GIT_BRANCH); it has: {', '.join(others[:10])}"
         )

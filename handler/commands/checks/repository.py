@@ -254,7 +254,7 @@ def _own_remote(ctx: Context, area: Area, opened: Opened) -> None:
     if opened.relation is Relation.AHEAD:
         area.warn(
             _REMOTE,
-            f"{ctx.settings.backup_dir} has commits that are not pushed, and that nobody reads",
+            f"{ctx.settings.backup_dir} has commits that are not pushed: only runs in this directory read them",
             mend=f"k0sctl-handler backup; or by hand: {push_line(ctx)}",
         )
     else:
