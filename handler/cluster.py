@@ -38,7 +38,8 @@ class ClusterConfig:
         external_storage: whether the datastore is outside of k0s, so that no backup holds it.
         environment: what k0sctl must get in its environment, and no other variable of the file.
         secrets: the values in it whose names sound secret.
-        text: the file after substitution; it may hold secrets.
+        original: the file as it was read.
+        text: the same after substitution; it may hold secrets.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ClusterConfig:
     external_storage: bool
     environment: Mapping[str, str] = field(repr=False)
     secrets: tuple[Secret, ...] = field(repr=False)
+    original: str = field(repr=False)
     text: str = field(repr=False)
 
     @property
@@ -68,7 +70,7 @@ def read(text: str, *, name: str, variables: Mapping[str, str], home: str) -> Cl
         ConfigurationError: a variable is refused, or has no value and no default; the text is no YAML, or holds
             not exactly one cluster; a host or its address, role, connection or port does not fit.
     """
-    text = text.removeprefix("\ufeff")
+    original, text = text, text.removeprefix("\ufeff")
     template = Template.parse(text, name=name)
     environment = _environment(template, name=name, variables=variables)
     filled = template.filled(environment)
@@ -92,6 +94,7 @@ def read(text: str, *, name: str, variables: Mapping[str, str], home: str) -> Cl
         external_storage=_is_external(storage or "etcd", storages),
         environment=environment,
         secrets=secrets,
+        original=original,
         text=filled,
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from handler.cluster import ClusterConfig
 from handler.commands.context import Context
-from handler.commands.hosts import probe, ready, run_k0sctl
+from handler.commands.hosts import original_config, probe, ready, run_k0sctl
 from handler.commands.restore import verify_backup
 from handler.commands.trust import find_repository, import_keys, verify_head
 from handler.errors import ConfigurationError, Conflict, IntegrityError, ToolFailed, from_os_error
@@ -210,7 +210,7 @@ def _run(ctx: Context, config: ClusterConfig, arguments: tuple[str, ...]) -> Evi
         "k0sctl apply",
         Run(
             action="apply",
-            config=ctx.cwd / ctx.settings.config_path,
+            config=original_config(ctx, config),
             timeout=ctx.settings.timeout,
             variables=config.environment,
             arguments=(*arguments, *ctx.settings.extra_arguments),

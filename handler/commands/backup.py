@@ -93,7 +93,7 @@ def _take(ctx: Context, config: ClusterConfig) -> Taken:
     for note in verdict.notes:
         ctx.reporter.warn(note)
     verdict.require()
-    return Taken(archive=archive, content=_look_into(ctx, archive), evidence=evidence)
+    return Taken(archive=archive, content=_look_into(ctx, archive), evidence=evidence, config=config.original)
 
 
 def _run(ctx: Context, config: ClusterConfig, left_out: Collection[Host], archive: Path) -> Evidence:

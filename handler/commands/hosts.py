@@ -12,7 +12,7 @@ from handler.cluster import ClusterConfig, read
 from handler.commands.context import Context
 from handler.derive import derived
 from handler.door import Answer, Door
-from handler.errors import ConfigurationError, IntegrityError, ToolFailed, from_os_error
+from handler.errors import ConfigurationError, Conflict, IntegrityError, ToolFailed, from_os_error
 from handler.evidence import Evidence
 from handler.hosts import Host
 from handler.logfmt import phase_of
@@ -63,6 +63,20 @@ def config_text(ctx: Context) -> str:
         raise ConfigurationError(f"{ctx.settings.config_path} is not UTF-8 text") from None
     except OSError as error:
         raise from_os_error(error, f"reading {ctx.settings.config_path}") from error
+
+
+def original_config(ctx: Context, config: ClusterConfig) -> Path:
+    """The configuration's path, for a run of k0sctl on the file itself; it must still be what was read and judged.
+
+    Raises:
+        Conflict: somebody has changed it meanwhile.
+    """
+    if config_text(ctx) != config.original:
+        raise Conflict(
+            f"{ctx.settings.config_path} was changed while this run worked with what it was before",
+            resolution="run again, when nobody changes it any more",
+        )
+    return ctx.cwd / ctx.settings.config_path
 
 
 def prepare_ssh(ctx: Context) -> None:
@@ -206,7 +220,7 @@ def controllers_config(ctx: Context, config: ClusterConfig, left_out: Collection
     With K0SCTL_BACKUP_HOSTS=all it is the original, untouched.
     """
     if ctx.settings.backup_hosts is BackupHosts.ALL:
-        return ctx.cwd / ctx.settings.config_path
+        return original_config(ctx, config)
     gone = {host.index for host in left_out}
     text = derived(config.text, keep=lambda host: host.index not in gone, hooks=hooks, base_dir=str(ctx.cwd))
     path = ctx.workspace.secrets / "derived.yaml"

@@ -6,7 +6,7 @@ from handler.causes import archives_found
 from handler.cluster import ClusterConfig
 from handler.commands.context import Context
 from handler.commands.guard import Allowed, candidates, confirmation, confirmed, fitting
-from handler.commands.hosts import probe, ready, run_k0sctl
+from handler.commands.hosts import original_config, probe, ready, run_k0sctl
 from handler.commands.looking import look_at
 from handler.errors import HandlerError, Interrupted
 from handler.evidence import Evidence
@@ -61,7 +61,7 @@ def _remove(ctx: Context, config: ClusterConfig, allowed: Allowed) -> tuple[Evid
     """Let k0sctl remove k0s, then look, whatever it said."""
     run = Run(
         action="reset",
-        config=ctx.cwd / ctx.settings.config_path,
+        config=original_config(ctx, config),
         timeout=ctx.settings.timeout,
         variables=config.environment,
         arguments=("--force", *ctx.settings.extra_arguments),

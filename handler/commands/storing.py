@@ -11,7 +11,6 @@ from handler.archive import Names, at_least_one_after, check_not_future, next_fr
 from handler.breakglass import readme
 from handler.commands.context import Context
 from handler.commands.delivering import Delivery
-from handler.commands.hosts import config_text
 from handler.commands.init import seal
 from handler.commands.trust import Keys
 from handler.digest import Digest, digest_of
@@ -28,11 +27,12 @@ from handler.workspace import write_private
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """An archive that k0sctl wrote and our own look has proven."""
+    """An archive that k0sctl wrote and our own look has proven; and the configuration that it was taken with."""
 
     archive: Path
     content: Content
     evidence: Evidence
+    config: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def _seal(job: Job, taken: Taken) -> Sealed:
     proven = Digest(size=taken.content.size, sha256=taken.content.sha256)
     archive = _encrypted(ctx, taken.archive, staging / "archive", job.password, proven)
     taken.archive.unlink()
-    config = config_text(ctx).encode()
+    config = taken.config.encode()
     plain = write_private(ctx.workspace.secrets / "k0sctl.yaml", config)
     encrypted = _encrypted(ctx, plain, staging / "config", job.password, digest_of(config))
     return Sealed(proven=proven, archive=archive, config=encrypted, evidence=taken.evidence, content=taken.content)

@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.conftest import Crew, Site
 from tests.e2e.test_restore import flip
 from tests.practice.choice import Host, practice_host
+from tests.practice.cluster import practice_cluster
 from tests.practice.faults import HOST_FAULTS
 from tests.support.keys import KeyPair
 from tests.support.lab import Ended, Lab, ssh_to
@@ -58,6 +59,22 @@ def pair(tmp_path: Path, site: Site, cluster_key: KeyPair) -> Iterator[Lab]:
         install(host, site.uid)
         install(worker)
         yield lab
+
+
+def test_a_configuration_that_is_changed_meanwhile(pair: Lab, site: Site, tmp_path: Path) -> None:
+    """What was judged is what is done: the guard asked the cluster of the file as it was."""
+    with practice_host(tmp_path / "cluster", name="other") as other:
+        install(other)
+        uid = other.uid()
+        changed = practice_cluster(tmp_path / "changed", [other])
+        pair.tool("k0sctl", f'case "$*" in *--dry-run*) cp {changed} {pair.config} ;; esac')
+        for command in ("reset", "apply"):
+            original = pair.config.read_text()
+            pair.run(command).failed(7, "config/k0sctl.yaml was changed while this run worked")
+            pair.config.write_text(original)
+        assert (other.running(), other.uid()) == (True, uid)
+        assert pair.host.uid() == site.uid
+        assert not resets(other, pair.host)
 
 
 # --- what it removes --------------------------------------------------------------------------------------------
