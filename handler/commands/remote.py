@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from handler.commands.context import Context
@@ -31,7 +32,11 @@ def destination(ctx: Context) -> str:
 
 def push_line(ctx: Context) -> str:
     """The line that pushes what is in backup/ by hand."""
-    return f"git -C {ctx.settings.backup_dir} push {ctx.settings.git_url} HEAD:refs/heads/{ctx.settings.git_branch}"
+    directory, url = (
+        shlex.quote(str(ctx.settings.backup_dir)),
+        shlex.quote(without_credentials(ctx.settings.git_url or "")),
+    )
+    return f"git -C {directory} push {url} HEAD:refs/heads/{ctx.settings.git_branch}"
 
 
 def _access(ctx: Context, url: str) -> Access:

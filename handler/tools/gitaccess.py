@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Mapping
@@ -54,8 +55,12 @@ def anonymous(url: str) -> Access:
 
 
 def over_file(url: str) -> Access:
-    """A repository on this machine."""
-    return Access(url=url, env={"GIT_ALLOW_PROTOCOL": "file"})
+    """A repository on this machine.
+
+    Its hooks and its configuration run as this user, beside the keys of this run. So git must not take one of another
+    owner, which it does by itself when no ``safe.directory`` says otherwise (git-config(1)).
+    """
+    return Access(url=url, env={"GIT_ALLOW_PROTOCOL": "file", "GIT_CONFIG_GLOBAL": os.devnull})
 
 
 def over_https(url: str, token: Secret | None, private: Path, certificates: str = "") -> Access:

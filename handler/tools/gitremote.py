@@ -29,6 +29,8 @@ _MOVED: Final = re.compile(
 #: What to do about it, by what git or the server says; the first one counts.
 _MENDS: Final = {
     r"no space left on device|disk quota": "its disk is full: free space there, then run again",
+    "dubious ownership": "it belongs to another user, and its hooks would run beside the keys of this run: run as its "
+    "owner, or give it to this user by chown, or use ssh",
     r"certificate (?:verification|problem)|server verification failed": "name a file with the authority of its "
     "certificate in SSL_CERT_FILE",
     r"returned error: 3\d\d|redirection": "it redirects: set K0SCTL_GIT_URL to the address it redirects to",

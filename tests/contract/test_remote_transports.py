@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
 import stat
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +19,7 @@ from handler.errors import HandlerError, IntegrityError, TimedOut, ToolFailed
 from handler.process import Children
 from handler.secret import Secret
 from handler.tools.git import Git
-from handler.tools.gitaccess import Access, keyscan, over_https, over_ssh
+from handler.tools.gitaccess import Access, keyscan, over_file, over_https, over_ssh
 from handler.tools.gitremote import Remote
 from handler.tools.gitstore import Store
 from tests.practice.host import PracticeHost
@@ -114,6 +116,19 @@ def refused(remote: Remote, kind: type[HandlerError], *said: str) -> HandlerErro
     for words in said:
         assert words in "\n".join((*error.details, error.resolution)), (error.details, error.resolution)
     return error
+
+
+# --- file --------------------------------------------------------------------------------------------------------
+
+
+def test_a_repository_of_somebody_else(desk: Desk, bare: Bare) -> None:
+    """Its hooks would run as this user, beside the keys."""
+    remote = Remote(desk.git, over_file(bare.url), "backup", timedelta(minutes=1))
+    assert remote.located().head == bare.tip()
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a directory away")
+    subprocess.run(["chown", "-R", "1234:1234", bare.path], check=True)
+    refused(remote, ToolFailed, "dubious ownership", "run as its owner")
 
 
 # --- ssh ---------------------------------------------------------------------------------------------------------
@@ -388,6 +403,11 @@ def test_no_secret_is_seen(lab: Lab, https: HttpsGit, sshd: SshGit, bare: Bare, 
     shutil.rmtree(lab.backup)
     hook.write_text("#!/bin/sh\nexit 1\n")
     run(4, "init", K0SCTL_GIT_BRANCH="other", **over_ssh)
+    shutil.rmtree(lab.backup)
+    with_user = https.url.replace("https://", "https://token-as-a-name@")  # as some hosts want it
+    done = run(4, "init", K0SCTL_GIT_BRANCH="other", **{**over_https, "K0SCTL_GIT_URL": with_user})
+    assert f"git -C backup push {https.url} HEAD:refs/heads/other" in done.last
+    assert "token-as-a-name" not in done.stderr + json.dumps(lab.report())
     https.answer = 500
     run(4, "status", **over_https)
     run(2, "list", **{**over_ssh, "K0SCTL_GIT_KNOWN_HOSTS": None})
