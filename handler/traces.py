@@ -69,7 +69,8 @@ fi
 for archive in {archives}; do
   if [ -e "$archive" ]; then say archive "$archive"; fi
 done
-if [ -e {lock} ]; then
+# everybody may make this name: a pipe would be waited for, a link would show another file
+if [ -f {lock} ] && [ ! -L {lock} ]; then
   say lock "$(($(date +%s) - $(stat -c %Y {lock} || date +%s)))" "$(head -c 100 {lock})"
 fi
 say end

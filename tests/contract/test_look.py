@@ -324,3 +324,16 @@ def test_words_of_refusal() -> None:
         == "x: Permission denied (publickey)."
     )
     assert refusal(1, "") == "ssh ended with 1"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_lock_that_anybody_could_have_made(machine: Machine, shell: str) -> None:
+    """A pipe is not waited for, and what a link points to is not told."""
+    lock = machine.root / "tmp/k0sctl.lock"
+    os.mkfifo(lock)
+    assert not machine.look(shell).lock
+    lock.unlink()
+    lock.symlink_to(machine.file("secret", "not for everybody"))
+    found = machine.look(shell)
+    assert found.looked
+    assert not found.lock

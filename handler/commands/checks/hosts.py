@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
@@ -196,7 +197,7 @@ def _no_login(host: Host, traces: Traces) -> ToolFailed:
     return ToolFailed(
         f"the SSH door is open, but the login as {host.user}, or the look with root's rights, failed: {traces.problem}",
         resolution="check K0SCTL_SSH_KEY, the user in the configuration, its authorized_keys on the host and its right "
-        f"to sudo without a password: ssh {port}{host.user}@{host.address} sudo -n id",
+        f"to sudo without a password: ssh {port}{shlex.quote(f'{host.user}@{host.address}')} sudo -n id",
     )
 
 
