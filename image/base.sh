@@ -34,7 +34,7 @@ bootstrap() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
   root=$work/root
-  debootstrap --variant=minbase "$suite" "$root" "$mirror" > "$work/log" 2>&1 || {
+  debootstrap --force-check-gpg --variant=minbase "$suite" "$root" "$mirror" > "$work/log" 2>&1 || {
     cat "$work/log" >&2
     stop "the base image could not be made from $mirror"
   }
