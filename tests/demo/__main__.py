@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,8 @@ from tests.practice.host import PracticeHost, install_k0sctl, practice_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "localhost/k0sctl-handler:practice"
+#: How the variables begin that tell where the engine is: DOCKER_HOST, CONTAINER_ENGINE, XDG_RUNTIME_DIR, ...
+OF_THE_ENGINE = ("CONTAINER", "DOCKER_", "XDG_")
 UID = "ssh -F ssh_config node k0s kubectl get namespace kube-system -o 'jsonpath={.metadata.uid}'"
 OBJECTS = "ssh -F ssh_config node k0s kubectl get configmaps -o name"
 
@@ -72,10 +75,13 @@ def install_docker(tools: Path) -> None:
     """A `docker` that is the engine of this machine, and whose containers reach the practice host."""
     tools.mkdir()
     program = tools / "docker"
+    theirs = {"HOME": str(Path.home()), "PATH": os.environ["PATH"]}
+    theirs |= {name: value for name, value in os.environ.items() if name.startswith(OF_THE_ENGINE)}
+    exports = "\n".join(f"export {name}={shlex.quote(value)}" for name, value in theirs.items())
     program.write_text(
         f"""#!/bin/sh
 # the environment of who runs the demo: the engine is looked for there, and not here again
-export HOME='{Path.home()}' PATH='{os.environ["PATH"]}'
+{exports}
 [ "$1" != run ] || {{ shift; set -- run --network {network()} "$@"; }}
 exec '{ENGINE}' "$@"
 """,
