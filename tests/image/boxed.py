@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from handler.settings.table import SETTINGS
 from tests.practice.container.engine import ENGINE, call, network, succeeds
@@ -33,6 +33,11 @@ def as_user(number: int) -> tuple[str, ...]:
 def read_only() -> tuple[str, ...]:
     """A read-only container whose only writable place is /tmp; podman has more of them."""
     return ("--read-only", "--tmpfs=/tmp", *(("--read-only-tmpfs=false",) if is_podman() else ()))
+
+
+def is_host_key(path: PurePath) -> bool:
+    """What only the stand-in k0sctl writes into /tmp; killed in the middle, it leaves that behind."""
+    return path.match("k0sctl-*/known-*")
 
 
 class Boxed(Lab):

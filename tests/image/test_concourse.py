@@ -15,12 +15,11 @@ import termios
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
-from tests.image.boxed import PASSED_ON, Boxed
+from tests.image.boxed import PASSED_ON, Boxed, is_host_key
 from tests.practice.container.engine import ENGINE, call, network, succeeds
 from tests.practice.container.host import ContainerHost
 from tests.support.keys import KeyPair
@@ -104,9 +103,9 @@ class Task:
         return {path for path in changes if not (path + "/").startswith("/tmp/")}
 
     def left_in_tmp(self) -> list[str]:
-        """The files below /tmp but the declared directories, and the host keys that the stand-in k0sctl writes down."""
+        """The files below /tmp but the declared directories."""
         found = call("exec", self.name, "find", "/tmp", "-path", "/tmp/build", "-prune", "-o", "-type", "f", "-print")
-        return [path for path in found.split() if path != "/tmp/task" and not fnmatch(path, "/tmp/k0sctl-*/known-*")]
+        return [path for path in found.split() if path != "/tmp/task" and not is_host_key(PurePosixPath(path))]
 
     def _changes(self) -> set[str]:
         return {line.split(maxsplit=1)[1] for line in call("diff", self.name).splitlines()}

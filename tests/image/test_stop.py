@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.boxed import Boxed
+from tests.image.boxed import Boxed, is_host_key
 from tests.practice.container.engine import call
 from tests.practice.container.host import ContainerHost
 from tests.support.keys import KeyPair
@@ -44,9 +44,8 @@ def lab(
 
 
 def files(places: tuple[Path, ...]) -> list[Path]:
-    """All files but the host keys that the stand-in k0sctl writes down; the real one does not."""
-    found = [path for place in places for path in place.rglob("*") if path.is_file()]
-    return [path for path in found if not path.match("k0sctl-*/known-*")]
+    """All files that a run with the real k0sctl could leave."""
+    return [path for place in places for path in place.rglob("*") if path.is_file() and not is_host_key(path)]
 
 
 def stopped(lab: Boxed, command: str, call_of_k0s: str, volumes: tuple[Path, ...]) -> Ended:
