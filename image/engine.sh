@@ -23,7 +23,7 @@ find_engine() {
 # Names of packages mean Debian, so nothing is asked for where another system's engine works.
 needs() {
   case $(find_engine) in
-    docker) ;;
+    docker) docker_needs ;;
     podman) podman_needs ;;
     *)
       has podman || echo 'podman podman'
@@ -31,6 +31,13 @@ needs() {
       ;;
   esac
   ! has apt-get || echo 'debootstrap debootstrap'
+}
+
+# What Debian's docker only recommends: from 23 on, the client builds by a plugin.
+docker_needs() {
+  version=$(docker version --format '{{.Client.Version}}')
+  [ "${version%%.*}" -lt 23 ] || docker buildx version > /dev/null 2>&1 ||
+    echo '/usr/libexec/docker/cli-plugins/docker-buildx docker-buildx'
 }
 
 # What Debian's podman only recommends.
