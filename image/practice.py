@@ -4,6 +4,7 @@ Its version ends in `+practice`, so that no output and no manifest of such an im
 Faults are switched on by files in /run/k0sctl-faults.
 """
 
+import os
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1]
 PACKAGE = Path("tests/practice/k0sctl")
+#: Of every file, so that the same sources give the same program, and the image is not built again: zip begins in 1980.
+EPOCH = 315_619_200
 INTERPRETER = "/opt/k0sctl-handler/bin/python -I"
 MAIN = """\
 import sys
@@ -37,6 +40,8 @@ def pack(target: Path) -> None:
         for package in PACKAGE.parents[:2]:
             shutil.copy(SOURCE / package / "__init__.py", root / package)
         (root / "__main__.py").write_text(MAIN, encoding="utf-8")
+        for path in root.rglob("*"):
+            os.utime(path, (EPOCH, EPOCH))
         zipapp.create_archive(root, target, INTERPRETER, compressed=True)
 
 
