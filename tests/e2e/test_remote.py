@@ -159,7 +159,8 @@ def test_a_refused_push_is_kept_and_goes_first(hub: Hub) -> None:
     assert hub.head == before
     warned = lab.ok("list")
     assert "warning: backup has commits that" in warned.stderr
-    assert kept not in warned.stdout
+    assert "and it is read; the next backup pushes them" in warned.stderr
+    assert f"{kept} *" in warned.stdout
     # the line of the message works
     hook.unlink()
     line = re.search(r"by hand: (git -C backup push \S+ \S+)\. Report", done.last)
