@@ -38,6 +38,7 @@ class _NeverWaitedFor(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401
         future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # from now on nobody can cancel it, so an answer that comes late fits
 
         def call() -> None:
             try:

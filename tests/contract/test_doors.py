@@ -247,3 +247,26 @@ def test_a_resolver_that_does_not_answer_holds_up_nothing(tmp_path: Path, how: s
     assert done.stdout.splitlines()[-1] == "True", done.stdout
     assert time.monotonic() - began < 8  # and the interpreter ends too
     assert done.stdout.startswith("interrupted" if how == "interrupt" else "41 {"), done.stdout
+
+
+def test_a_name_server_that_answers_after_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for the answer any more, and it disturbs nobody."""
+    asked, answer = threading.Event(), threading.Event()
+    askers: list[threading.Thread] = []
+
+    def late(*_: object, **__: object) -> None:
+        askers.append(threading.current_thread())
+        asked.set()
+        answer.wait(30)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    def stop() -> None:
+        if asked.is_set():
+            raise Interrupted(15)
+
+    monkeypatch.setattr(socket, "getaddrinfo", late)
+    with pytest.raises(Interrupted):
+        knock([Door("node.invalid", 22)], wait=30, check=stop)
+    answer.set()
+    for asker in askers:
+        asker.join(30)  # what a thread raises is an error of the test
