@@ -115,7 +115,7 @@ def test_the_own_environment_is_taken_out(secretive: Lab) -> None:
     """Not even the handler itself shows its variables, and no core file could."""
     secretive.faults.set("k0sctl-hang")
     process = secretive.start("apply")
-    wait_for(lambda: any(b"k0sctl" in read(pid, "comm") + read(pid, "cmdline") for pid in descendants(process.pid)))
+    wait_for(lambda: any(b"practice.k0sctl" in read(pid, "cmdline") for pid in descendants(process.pid)))
     names = {entry.partition(b"=")[0].decode() for entry in read(process.pid, "environ").split(b"\0")} - {""}
     assert not [name for name in names if name.startswith("K0SCTL_") and name != "K0SCTL_HANDLER_ENVIRONMENT_FD"]
     assert "DB_PASSWORD" not in names

@@ -145,7 +145,7 @@ def test_while_k0sctl_ends_by_itself(running: Lab) -> None:
 def test_while_k0sctl_is_stuck(running: Lab) -> None:
     running.faults.set("k0sctl-stuck")
     process = running.start("apply", K0SCTL_RESTORE="never")
-    wait_for(lambda: any(b"k0sctl" in read(pid, "cmdline") for pid in descendants(process.pid)))
+    wait_for(lambda: any(b"practice.k0sctl" in read(pid, "cmdline") for pid in descendants(process.pid)))
     time.sleep(0.3)
     stop(running, process)
 
