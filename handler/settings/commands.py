@@ -82,6 +82,13 @@ COMMANDS: Final[tuple[Command, ...]] = (
         also_needs={Need.GPG: "unless confirmed", Need.REPOSITORY: "unless confirmed"},
     ),
     Command(
+        name="ping",
+        does="traces the route to every node, and to every other address in the YAML files beside the configuration, "
+        "over IPv4 and IPv6, and looks at the nodes' SSH ports and host keys; all at once; exit code 4 when a node "
+        "fails",
+        needs=frozenset({Need.CONFIG}),
+    ),
+    Command(
         name="restore",
         aliases=("decrypt",),
         does="verifies and decrypts a backup for a manual restore, into the current directory or to PATH",

@@ -22,6 +22,8 @@ _BACKUP: Final = re.compile(rf"(?:archive/(?:{_SEGMENT}/)*)?{_SEGMENT}")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DURATION: Final = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s)?")
+_NUMBER: Final = re.compile(r"\d{1,9}", re.ASCII)
+_PERCENT: Final = re.compile(r"(\d{1,9})\s*%?", re.ASCII)
 _LONGEST_BRANCH: Final = 200
 _USER: Final = r"(?:\w[\w.%+-]*@)?"
 _HOST: Final = r"(?:\w[\w.-]*|\[[0-9a-fA-F:]+\])(?::\d{1,5})?"
@@ -104,6 +106,29 @@ def duration_text(value: timedelta) -> str:
     hours, minutes = divmod(minutes, 60)
     parts = [f"{number}{unit}" for number, unit in ((hours, "h"), (minutes, "m"), (seconds, "s")) if number]
     return "".join(parts) or "0s"
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    """A whole number within bounds."""
+
+    def convert(text: str) -> int:
+        if not _NUMBER.fullmatch(text) or not least <= int(text) <= most:
+            raise Rejected(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return convert
+
+
+def percent(least: int, most: int) -> Callable[[str], int]:
+    """A whole number of percent within bounds; the sign may be left out."""
+
+    def convert(text: str) -> int:
+        found = _PERCENT.fullmatch(text)
+        if not found or not least <= int(found[1]) <= most:
+            raise Rejected(f"must be from {least}% to {most}%, in whole percent")
+        return int(found[1])
+
+    return convert
 
 
 def path(text: str) -> Path:

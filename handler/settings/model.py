@@ -22,6 +22,8 @@ _SECOND: Final = timedelta(seconds=1)
 _LONGEST_RUN: Final = timedelta(hours=24)
 _LONGEST_WAIT: Final = timedelta(hours=1)
 _LONGEST_AGE: Final = timedelta(hours=87600)
+_MOST_CYCLES: Final = 1000
+_MOST_AT_ONCE: Final = 1000
 
 
 class RestoreMode(StrEnum):
@@ -39,6 +41,13 @@ class BackupHosts(StrEnum):
     ALL = "all"
 
 
+class PingMode(StrEnum):
+    """Which packets trace a route."""
+
+    ICMP = "icmp"
+    TCP = "tcp"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything the environment says; meanings and defaults are in `handler.settings.table`.
@@ -49,6 +58,7 @@ class Settings:
         ssh_key_name: the key's file name under ``~/.ssh``.
         log_path: as given, its ``~`` not expanded.
         backup_choice: ``latest`` or a backup's name.
+        ping_max_loss: in percent.
         extra_arguments: for k0sctl, each as ``--name=value``.
         problems: what is wrong with the settings; empty for all commands but `check`, which tells them.
     """
@@ -87,6 +97,10 @@ class Settings:
     git_ssh_key: Secret | None
     git_known_hosts: str | None
     git_token: Secret | None
+    ping_cycles: int
+    ping_max_loss: int
+    ping_mode: PingMode
+    ping_parallel: int
     quiet: bool
     extra_arguments: tuple[str, ...]
     problems: tuple[str, ...] = ()
@@ -177,6 +191,10 @@ class Settings:
             git_ssh_key=secret("K0SCTL_GIT_SSH_KEY", blocks.ssh_key),
             git_known_hosts=values.optional("K0SCTL_GIT_KNOWN_HOSTS", blocks.known_hosts),
             git_token=secret("K0SCTL_GIT_TOKEN", blocks.token),
+            ping_cycles=values.take("K0SCTL_PING_CYCLES", convert.number(1, _MOST_CYCLES)),
+            ping_max_loss=values.take("K0SCTL_PING_MAX_LOSS", convert.percent(1, 100)),
+            ping_mode=values.take("K0SCTL_PING_MODE", convert.choice(PingMode)),
+            ping_parallel=values.take("K0SCTL_PING_PARALLEL", convert.number(1, _MOST_AT_ONCE)),
             quiet=values.take("K0SCTL_QUIET", convert.flag),
             extra_arguments=values.optional("K0SCTL_EXTRA_ARGS", extra_arguments(command.name)) or (),
         )

@@ -20,6 +20,8 @@ class Kind(StrEnum):
     TEXT = "text"
     PATH = "path"
     DURATION = "duration"
+    NUMBER = "number"
+    PERCENT = "percent"
     BLOCK = "lines"
     ID = "id"
     URL = "url"

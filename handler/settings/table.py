@@ -12,9 +12,17 @@ _EVERY: Final = tuple(command.name for command in COMMANDS)
 _LOGGED: Final = tuple(name for name in _EVERY if name != "version")
 #: Those that go to the hosts.
 _HOSTS: Final = ("check", "apply", "backup", "reset")
+#: Those that read the configuration.
+_CONFIG: Final = (*_HOSTS, "ping")
 #: Those that read the backup repository; all of them may need its key.
-_STORED: Final = _LOGGED
+_STORED: Final = tuple(name for name in _LOGGED if name != "ping")
 _WRITE: Final = ("check", "init", "backup")
+
+
+def _of_ping(name: str, default: str, meaning: str, kind: Kind = Kind.CHOICE, choices: tuple[str, ...] = ()) -> Setting:
+    name = f"K0SCTL_PING_{name}"
+    return Setting(name=name, default=default, kind=kind, choices=choices, commands=("ping",), meaning=meaning)
+
 
 SETTINGS: Final[tuple[Setting, ...]] = (
     Setting(
@@ -51,8 +59,8 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="K0SCTL_CFG_PATH",
         default="config/k0sctl.yaml",
         kind=Kind.PATH,
-        commands=_HOSTS,
-        meaning="k0sctl's configuration",
+        commands=_CONFIG,
+        meaning="k0sctl's configuration; `ping` also reads the other `*.yaml` beside it",
     ),
     Setting(
         name="K0SCTL_DIR_LOG",
@@ -104,7 +112,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         commands=_STORED,
         meaning="how the names of archives end",
     ),
-    Setting(name="K0SCTL_SUFFIX_LOG", default="log", kind=Kind.NAME, commands=_HOSTS, meaning="suffix of saved logs"),
+    Setting(name="K0SCTL_SUFFIX_LOG", default="log", kind=Kind.NAME, commands=_CONFIG, meaning="suffix of saved logs"),
     Setting(
         name="K0SCTL_LOG_PATH",
         default="~/.cache/k0sctl/k0sctl.log",
@@ -145,7 +153,7 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         kind=Kind.BLOCK,
         multiline=True,
         shown_default="the file known_hosts beside the configuration",
-        commands=_HOSTS,
+        commands=_CONFIG,
         meaning="pinned host keys, their content; without any, keys are scanned and printed as UNPINNED",
     ),
     Setting(
@@ -198,14 +206,14 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         name="K0SCTL_TIMEOUT",
         default="45m",
         kind=Kind.DURATION,
-        commands=_LOGGED,
+        commands=_STORED,
         meaning="for one k0sctl run, and for one transfer from or to `K0SCTL_GIT_URL`, 1s to 24h",
     ),
     Setting(
         name="K0SCTL_SSH_WAIT",
         default="30s",
         kind=Kind.DURATION,
-        commands=_HOSTS,
+        commands=_CONFIG,
         meaning="how long the SSH ports are tried before k0sctl is started, 1s to 1h",
     ),
     Setting(
@@ -254,6 +262,12 @@ SETTINGS: Final[tuple[Setting, ...]] = (
         commands=_STORED,
         meaning="token for that repository over https; the user is the one in the URL, else `x-access-token`",
     ),
+    _of_ping("CYCLES", "10", "packets that are sent to every hop, 1 to 1000: one a second, for root five", Kind.NUMBER),
+    _of_ping("MAX_LOSS", "50%", "from this loss on, 1% to 100%, an address does not count as reached", Kind.PERCENT),
+    _of_ping(
+        "MODE", "icmp", "`icmp`; `tcp` goes to the SSH port, for networks that drop ICMP", choices=("icmp", "tcp")
+    ),
+    _of_ping("PARALLEL", "64", "how many routes are traced at once, 1 to 1000", Kind.NUMBER),
     Setting(
         name="K0SCTL_QUIET",
         default="false",
