@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from handler.envsubst import Reference, Template
+from handler.envsubst import Location, Reference, Template
+from handler.errors import ConfigurationError
 from handler.hosts import ROLES, Host, hosts_of
 from handler.nodes import Fields, Source, compose, fields_of, is_null, one_error, section_of, text_of
 from handler.secret import Secret
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 API_VERSION: Final = "k0sctl.k0sproject.io/v1beta1"
 K0S_API_VERSION: Final = "k0s.k0sproject.io/v1beta1"
+_GROUP: Final = "k0sctl.k0sproject.io/"
+_CLUSTER_LINE: Final = re.compile(rf"""^["']?apiVersion["']?\s*:\s*["']?{re.escape(_GROUP)}""", re.MULTILINE)
 #: They steer k0sctl, ssh or the loader itself, so a configuration must not carry them in.
 REFUSED_VARIABLES: Final = re.compile(r"(K0SCTL|SSH|LD)_.*|DEBUG|TRACE|DRY_RUN|HOME")
 SECRET_NAMES: Final = re.compile(r"pass|token|secret|key|cred", re.IGNORECASE)
@@ -97,6 +100,22 @@ def read(text: str, *, name: str, variables: Mapping[str, str], home: str) -> Cl
         original=original,
         text=filled,
     )
+
+
+def is_cluster(text: str) -> bool:
+    """Whether a YAML file is a configuration of k0sctl, in which variables are substituted.
+
+    Before that it need not be YAML: ``{port: ${PORT:-22}}`` is none.
+    """
+    text = text.removeprefix("\ufeff")
+    try:
+        documents = compose(text, Source("", lambda index: Location.of(text, index), ()))
+    except ConfigurationError:
+        return bool(_CLUSTER_LINE.search(text))
+    stated = [
+        (text_of(fields, "apiVersion") or "", text_of(fields, "kind") or "") for fields in map(fields_of, documents)
+    ]
+    return any(version.lower().startswith(_GROUP) and kind.lower() == "cluster" for version, kind in stated)
 
 
 def _environment(template: Template, *, name: str, variables: Mapping[str, str]) -> Mapping[str, str]:

@@ -30,7 +30,7 @@ class Host:
         address, port, user: as k0sctl uses them, its defaults included; the port of ``localhost`` is 0.
         key_path: the private key's path, ``~`` replaced by the home; relative ones are relative to k0sctl's
             working directory.
-        bastion: whether another host stands between.
+        bastion: whether another host, or a proxy, stands between.
         reachable_directly: whether a TCP connection to ``address`` and ``port`` is what k0sctl would open.
         weakening: what the configuration says against strict host keys, a sentence each.
         data_dir: where k0s keeps its data on this host.
@@ -125,7 +125,7 @@ def _remote(
         port=port,
         user=text_of(fields, "user") or {"ssh": "root", "winRM": "Administrator"}.get(connection),
         key_path=f"{home}{key_path[1:]}" if key_path and re.match(r"~(/|$)", key_path) else key_path,
-        bastion=bastion,
+        bastion=bastion or proxied,
         reachable_directly=connection == "ssh" and not bastion and not proxied,
         weakening=tuple(_weakening(connection, fields)),
     )

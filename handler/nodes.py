@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from handler.envsubst import Location
@@ -11,7 +11,7 @@ from handler.secret import Redactor, Secret
 
 if TYPE_CHECKING:
     from yaml.events import Event
-    from yaml.nodes import MappingNode, Node
+    from yaml.nodes import MappingNode, Node, ScalarNode
 
 #: Deeper nesting is no configuration; the YAML library, which recurses in C, must not meet it.
 DEEPEST: Final = 200
@@ -99,6 +99,29 @@ def _children(node: Node) -> Iterator[Node]:
     elif isinstance(node, MappingNode):
         for pair in node.value:
             yield from pair
+
+
+def values_of(documents: Iterable[Node], *, without: Collection[str]) -> Iterator[ScalarNode]:
+    """All values that are a text, in the order of the documents, anchored ones once.
+
+    Args:
+        without: fields, in lower case, that are left out with all that stands below them.
+    """
+    from yaml.nodes import MappingNode, ScalarNode  # noqa: PLC0415
+
+    done: set[int] = set()
+    waiting = list(documents)[::-1]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in done:
+            continue
+        done.add(id(node))
+        if isinstance(node, ScalarNode):
+            yield node
+        elif isinstance(node, MappingNode):
+            waiting.extend(value for key, value in reversed(node.value) if str(key.value).lower() not in without)
+        else:
+            waiting.extend(reversed(list(_children(node))))
 
 
 #: The fields of a struct by name; several nodes where k0sctl lays one over the other.
