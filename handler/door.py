@@ -1,4 +1,7 @@
-"""An SSH door, and what was behind it. Pure, and apart from `handler.doors`, which needs half of the library."""
+"""An SSH door, what was behind it, and what its name resolves to.
+
+Pure, and apart from `handler.doors`, which needs half of the library.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,14 @@ class Door:
     @property
     def label(self) -> str:
         return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """What a name resolves to, IPv4 and IPv6; ``problem`` is empty when there is an address."""
+
+    addresses: tuple[str, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The SSH doors of many hosts, tried at once: does something listen, and does it speak SSH?
+"""The SSH doors of many hosts, tried at once: does something listen, and does it speak SSH? And their names.
 
 k0sctl stays silent for ten minutes when a host cannot be reached; this tells it in seconds.
 """
@@ -10,12 +10,14 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from handler.door import Answer, Door
+from handler.door import Answer, Door, Resolved
 
+_Asked = TypeVar("_Asked")
+_Told = TypeVar("_Told")
 _ATTEMPT_TIMEOUT: Final = 5.0
 _PAUSE: Final = 0.5
 _AT_ONCE: Final = 64
@@ -30,7 +32,18 @@ def knock(doors: Sequence[Door], *, wait: float, check: Callable[[], None]) -> d
     Args:
         check: called several times a second; what it raises ends the search.
     """
-    return asyncio.run(_knock_all(tuple(dict.fromkeys(doors)), time.monotonic() + wait, check))
+    deadline = time.monotonic() + wait
+    at_once = asyncio.Semaphore(_AT_ONCE)
+    return asyncio.run(_all(doors, lambda door: _until(door, deadline, at_once), check))
+
+
+def resolve(names: Sequence[str], *, wait: float, check: Callable[[], None]) -> dict[str, Resolved]:
+    """Ask for the addresses of all names, IPv4 and IPv6, for at most ``wait`` seconds.
+
+    Args:
+        check: called several times a second; what it raises ends the search.
+    """
+    return asyncio.run(_all(names, lambda name: _addresses(name, wait), check))
 
 
 class _NeverWaitedFor(ThreadPoolExecutor):
@@ -53,10 +66,12 @@ class _NeverWaitedFor(ThreadPoolExecutor):
         """Nothing: no thread is waited for."""
 
 
-async def _knock_all(doors: Sequence[Door], deadline: float, check: Callable[[], None]) -> dict[Door, Answer]:
+async def _all(
+    asked: Sequence[_Asked], ask: Callable[[_Asked], Coroutine[Any, Any, _Told]], check: Callable[[], None]
+) -> dict[_Asked, _Told]:
+    """What each is answered with, in order; all are asked at once."""
     asyncio.get_running_loop().set_default_executor(_NeverWaitedFor())
-    at_once = asyncio.Semaphore(_AT_ONCE)
-    tasks = {door: asyncio.create_task(_until(door, deadline, at_once)) for door in doors}
+    tasks = {one: asyncio.create_task(ask(one)) for one in dict.fromkeys(asked)}
     try:
         while not all(task.done() for task in tasks.values()):
             check()
@@ -65,7 +80,20 @@ async def _knock_all(doors: Sequence[Door], deadline: float, check: Callable[[],
         for task in tasks.values():
             task.cancel()
         await asyncio.gather(*tasks.values(), return_exceptions=True)
-    return {door: task.result() for door, task in tasks.items()}
+    return {one: task.result() for one, task in tasks.items()}
+
+
+async def _addresses(name: str, wait: float) -> Resolved:
+    try:
+        async with asyncio.timeout(wait):
+            found = await asyncio.get_running_loop().getaddrinfo(name, None)
+    except TimeoutError:
+        return Resolved(problem=f"no name server answers for {name} within {wait:g} s")
+    except OSError as error:
+        return Resolved(problem=f"{name} does not resolve ({error.strerror or error})")
+    except ValueError as error:  # a name that cannot be one
+        return Resolved(problem=f"{name} does not resolve ({error})")
+    return Resolved(addresses=tuple(dict.fromkeys(str(address[0]) for *_, address in found)))
 
 
 async def _until(door: Door, deadline: float, at_once: asyncio.Semaphore) -> Answer:
