@@ -41,6 +41,7 @@ _STORIES: Final[dict[str, tuple[str, str]]] = {
     "apply": ("apply", "apply"),
     "backup": ("backup", "backup"),
     "reset": ("reset", "reset"),
+    "ping": ("ping", "ping"),
     "restore": ("restore", "restore"),
     "verify": ("verify", "verify"),
     "list": ("listing", "list_backups"),
@@ -208,15 +209,15 @@ def _log_directory(run: Run, settings: Settings) -> Iterator[None]:
 
 
 def _save_log(run: Run, context: Context) -> None:
-    """Save what k0sctl logged, masked; on every way out."""
-    if run.log_dir is None or not context.k0sctl_log.exists():
+    """Save what the tools logged, masked; on every way out."""
+    if run.log_dir is None or not context.has_log:
         return
     path = run.log_dir / f"{run.stem}.{run.log_suffix}"
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.writelines(run.reporter.redactor.mask(line) + "\n" for line in context.k0sctl.log())
+            file.writelines(run.reporter.redactor.mask(line) + "\n" for line in context.log_lines())
     except OSError as error:
-        run.reporter.warn(f"k0sctl's log could not be saved to {path}: {error.strerror}")
+        run.reporter.warn(f"the log could not be saved to {path}: {error.strerror}")
 
 
 def _end(run: Run, outcome: Outcome) -> int:

@@ -114,6 +114,11 @@ class Child:
     def pid(self) -> int:
         return int(self.running.pid)
 
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, or should have: `Children.wait` then comes back at once."""
+        return not self.running.process.is_alive()[0] or time.monotonic() > self.began + self.command.timeout
+
     def take(self, keep: deque[str], forward: Callable[[str], None] | None, line: str) -> None:
         # An exception in an sh callback is swallowed or hangs the run, so it is kept for the main thread.
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import urllib.parse
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from handler.workspace import Workspace
 
 if TYPE_CHECKING:
     from handler.tools.k0sctl import K0sctl
+    from handler.tools.mtr import Mtr
 
 #: What children get of the operator's environment, and nothing else.
 _PASSED_ON: Final = ("PATH", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -40,6 +41,7 @@ class Context:
         variables: the snapshot of the environment; the configuration may name any of it.
         cwd: the working directory.
         unknown: what is told of variables that look like settings and are none.
+        log: what goes into the saved log besides k0sctl's own.
     """
 
     settings: Settings
@@ -51,6 +53,7 @@ class Context:
     variables: Mapping[str, str]
     cwd: Path
     unknown: tuple[str, ...] = ()
+    log: list[str] = field(default_factory=list)
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -131,6 +134,23 @@ class Context:
     def k0sctl_env(self) -> dict[str, str]:
         agent = self.variables.get("SSH_AUTH_SOCK", "") if self.settings.ssh_key is None else ""
         return {**self.outgoing_env, **({"SSH_AUTH_SOCK": agent} if agent else {})}
+
+    @cached_property
+    def mtr(self) -> Mtr:
+        from handler.tools.mtr import Mtr  # noqa: PLC0415  # start-up time of commands without routes
+
+        return Mtr(self.children, self.child_env, cycles=self.settings.ping_cycles)
+
+    @property
+    def has_log(self) -> bool:
+        """Whether there is anything to save."""
+        return bool(self.log) or self.k0sctl_log.exists()
+
+    def log_lines(self) -> Iterator[str]:
+        """All that was logged in this run, a line each."""
+        if self.k0sctl_log.exists():
+            yield from self.k0sctl.log()
+        yield from self.log
 
     @property
     def k0sctl_log(self) -> Path:

@@ -12,6 +12,7 @@ from handler.cluster import ClusterConfig, read
 from handler.commands.context import Context
 from handler.derive import derived
 from handler.door import Answer, Door
+from handler.envsubst import Location
 from handler.errors import ConfigurationError, Conflict, IntegrityError, ToolFailed, from_os_error
 from handler.evidence import Evidence
 from handler.hosts import Host
@@ -51,16 +52,13 @@ def read_config(ctx: Context) -> ClusterConfig:
 
 
 def config_text(ctx: Context) -> str:
-    path = ctx.cwd / ctx.settings.config_path
     try:
-        return path.read_text(encoding="utf-8")
+        return text_of_file(ctx, ctx.settings.config_path)
     except FileNotFoundError:
         raise ConfigurationError(
             f"there is no {ctx.settings.config_path}",
             resolution="put k0sctl's configuration there, or set K0SCTL_CFG_PATH",
         ) from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{ctx.settings.config_path} is not UTF-8 text") from None
     except OSError as error:
         raise from_os_error(error, f"reading {ctx.settings.config_path}") from error
 
@@ -77,6 +75,23 @@ def original_config(ctx: Context, config: ClusterConfig) -> Path:
             resolution="run again, when nobody changes it any more",
         )
     return ctx.cwd / ctx.settings.config_path
+
+
+def text_of_file(ctx: Context, path: Path) -> str:
+    """
+    Raises:
+        ConfigurationError: it is not UTF-8 text, and where.
+        OSError: it cannot be read.
+    """
+    raw = (ctx.cwd / path).read_bytes()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8")
+        raise ConfigurationError(
+            f"{path}:{Location.of(before, len(before))}: this is not UTF-8 text",
+            resolution=f"save {path} as UTF-8 and run again",
+        ) from None
 
 
 def prepare_ssh(ctx: Context) -> None:
@@ -141,7 +156,7 @@ def check_host_keys(ctx: Context, hosts: Collection[Host]) -> None:
             # Hosts behind a bastion show no key here: strictness would refuse them, so k0sctl then trusts all at once.
             if lines:
                 ctx.ssh.pin("\n".join(lines), for_k0sctl=len(doors) == len(hosts))
-            _tell_unpinned(ctx, lines)
+            tell_unpinned(ctx, lines)
             return
         ctx.ssh.pin(pinned)
         checks = ctx.ssh.check(shown)
@@ -165,7 +180,7 @@ def pins_path(ctx: Context) -> Path:
     return ctx.cwd / ctx.settings.config_path.parent / "known_hosts"
 
 
-def _tell_unpinned(ctx: Context, lines: list[str]) -> None:
+def tell_unpinned(ctx: Context, lines: list[str]) -> None:
     path = ctx.settings.config_path.parent / "known_hosts"
     ctx.reporter.warn(
         f"UNPINNED: no host keys are pinned, so whoever answers is believed. Compare these keys with the hosts' own, "

@@ -28,7 +28,7 @@ from tests.support.watcher import wait_for
 pytestmark = pytest.mark.e2e
 
 AREAS = ["tools", "settings", "key", "config", "hosts", "repository", "cluster"]
-TOOLS = ["k0sctl", "git", "gpg", "openssl", "ssh", "ssh-keyscan", "ssh-keygen"]
+TOOLS = ["k0sctl", "git", "gpg", "openssl", "ssh", "ssh-keyscan", "ssh-keygen", "mtr"]
 Found = list[dict[str, Any]]
 
 
@@ -109,7 +109,7 @@ def test_all_is_well_and_nothing_is_changed(running: Lab) -> None:
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["AREA", "SUBJECT", "STATE", "FOUND"]
     assert all(len(line) <= 100 for line in lines if not line.startswith("    "))
-    assert lines[-1] == "2 warnings, 23 ok, 1 not checked"
+    assert lines[-1] == "2 warnings, 24 ok, 1 not checked"
 
 
 def test_deep_asks_who_runs_there_and_json_is_one_document(running: Lab, site: Site) -> None:

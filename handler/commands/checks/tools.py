@@ -42,6 +42,7 @@ def check_tools(ctx: Context, area: Area) -> frozenset[str]:
             with area.trying(name):
                 _require(ctx, name)
                 check(ctx, area)
+        _mtr(ctx, area)
         unusable = frozenset(name for name in checks if area.has_problem(name))
         step.note(f"usable: {len(checks) - len(unusable)} of {len(checks)}")
     return unusable
@@ -114,6 +115,14 @@ def _ssh_keyscan(ctx: Context, area: Area) -> None:
 
 def _ssh_keygen(ctx: Context, area: Area) -> None:
     _present(ctx, area, "ssh-keygen")
+
+
+def _mtr(ctx: Context, area: Area) -> None:
+    """Needed by `ping` alone, so that nothing else stops for it."""
+    try:
+        area.ok("mtr", ctx.mtr.version())
+    except (ToolMissing, ToolFailed) as error:
+        area.warn("mtr", f"{error.message}; only `ping` needs it", mend=error.resolution)
 
 
 def _present(ctx: Context, area: Area, name: str) -> None:
