@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from handler.door import Answer, Door
-from handler.doors import knock
+from handler.doors import knock, resolve
 from handler.errors import Interrupted
 from tests.practice.host import PracticeHost
 
@@ -203,6 +203,20 @@ def test_an_interrupt_ends_it_at_once(serve: Serve) -> None:
     assert time.monotonic() - began < 4
 
 
+def test_names_resolve_to_addresses() -> None:
+    found = resolve(["localhost", "127.0.0.1", "::1", "localhost"], wait=10, check=nothing)
+    assert set(found["localhost"].addresses) <= {"127.0.0.1", "::1"}
+    assert len(set(found["localhost"].addresses)) == len(found["localhost"].addresses) > 0
+    assert (found["127.0.0.1"].addresses, found["::1"].addresses) == (("127.0.0.1",), ("::1",))
+    assert not any(one.problem for one in found.values())
+
+
+def test_names_that_do_not_resolve() -> None:
+    for name, answer in resolve(["no-such-host.invalid", "a..b", "x" * 300], wait=10, check=nothing).items():
+        assert answer.addresses == ()
+        assert name in answer.problem
+
+
 SLOW_RESOLVER = """
 import socket, subprocess, sys, threading, time
 from pathlib import Path
@@ -229,20 +243,46 @@ print(time.monotonic() - began < 4)
 """
 
 
+LATE_ANSWER = """
+import time
+from handler.doors import resolve
+began = time.monotonic()
+answers = resolve([f"host{number}.example.org" for number in range(5)], wait=0.3, check=lambda: None)
+print({answer.problem.partition(" for ")[0] for answer in answers.values()}, time.monotonic() - began < 3)
+time.sleep(3)
+"""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can have a network of its own")
-@pytest.mark.parametrize("how", ["interrupt", "wait"])
-def test_a_resolver_that_does_not_answer_holds_up_nothing(tmp_path: Path, how: str) -> None:
+def test_a_late_answer_of_a_resolver_is_nobodys_business(tmp_path: Path) -> None:
+    """The run goes on after its names were given up; the threads that asked end then."""
+    resolv = "options timeout:1 attempts:1"
+    code = SLOW_RESOLVER.partition("from handler")[0].replace("options timeout:30 attempts:1", resolv) + LATE_ANSWER
+    done = in_own_network(code, tmp_path / "resolv.conf")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split("}")[0] == "{'no name server answers'"
+    assert done.stdout.endswith("True\n")
+
+
+def in_own_network(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     if not Path("/etc/resolv.conf").is_file():
         pytest.skip("no /etc/resolv.conf to put another over")
     if Path("/etc/resolv.conf").is_symlink():
         pytest.skip("/etc/resolv.conf is a link")
-    began = time.monotonic()
     done = subprocess.run(
-        ["unshare", "-mn", sys.executable, "-c", SLOW_RESOLVER, str(tmp_path / "resolv.conf"), how],
+        ["unshare", "-mn", sys.executable, "-c", code, *arguments],
         cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     if done.stderr.startswith("unshare:"):
         pytest.skip("no network of its own here")
+    return done
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have a network of its own")
+@pytest.mark.parametrize("how", ["interrupt", "wait"])
+def test_a_resolver_that_does_not_answer_holds_up_nothing(tmp_path: Path, how: str) -> None:
+    began = time.monotonic()
+    done = in_own_network(SLOW_RESOLVER, tmp_path / "resolv.conf", how)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "True", done.stdout
     assert time.monotonic() - began < 8  # and the interpreter ends too

@@ -53,7 +53,7 @@ def test_understood(argv: list[str], env: dict[str, str], expected: Invocation) 
         (
             ["xyz"],
             NONE,
-            "version, check, init, apply (install), backup, reset (uninstall), ping, restore (decrypt), verify, list, status",
+            "init, apply (install), backup, reset (uninstall), ping, restore (decrypt), verify, list, status",
         ),
         (["backup", "name"], NONE, "NAME 'name': `backup` takes none, only `restore` and `verify`"),
         (["list", "name"], NONE, "NAME 'name': `list` takes none, only `restore` and `verify`"),

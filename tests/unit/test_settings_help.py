@@ -68,6 +68,9 @@ def test_the_table_tells_who_reads_a_variable() -> None:
     assert users["K0SCTL_DIR_LOG"] == "all but version"
     assert users["K0SCTL_MAX_AGE"] == "check, reset, status"
     assert users["K0SCTL_CONFIRM_RESET"] == "reset"
+    assert users["K0SCTL_CFG_PATH"] == "check, apply, backup, reset, ping"
+    assert users["K0SCTL_GPG_KEY"] == "all but version, ping"
+    assert users["K0SCTL_PING_MODE"] == "ping"
     assert users["K0SCTL_EXTRA_ARGS"] == "apply, backup, reset"
 
 

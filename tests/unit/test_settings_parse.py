@@ -10,7 +10,7 @@ import pytest
 
 from handler.errors import ConfigurationError
 from handler.secret import Secret
-from handler.settings.model import BackupHosts, RestoreMode, Settings
+from handler.settings.model import BackupHosts, PingMode, RestoreMode, Settings
 from handler.settings.parse import Values
 from handler.settings.table import BY_NAME, SETTINGS
 
@@ -65,6 +65,8 @@ def test_defaults_are_the_documented_ones() -> None:
     assert settings.git_ssh_key is None
     assert settings.git_known_hosts is None
     assert settings.git_token is None
+    assert (settings.ping_cycles, settings.ping_max_loss, settings.ping_parallel) == (10, 50, 64)
+    assert settings.ping_mode is PingMode.ICMP
     assert settings.quiet is False
     assert settings.extra_arguments == ()
     assert settings.problems == ()
@@ -144,6 +146,17 @@ def test_surrounding_spaces_do_not_count() -> None:
         ("K0SCTL_MAX_AGE", "2d", "45m, 30s or 1h30m"),
         ("K0SCTL_MAX_AGE", "50", "did you mean 50s or 50m?"),
         ("K0SCTL_QUIET", "quiet", "true or false"),
+        ("K0SCTL_PING_CYCLES", "0", "a whole number from 1 to 1000"),
+        ("K0SCTL_PING_CYCLES", "1001", "a whole number from 1 to 1000"),
+        ("K0SCTL_PING_CYCLES", "-1", "a whole number from 1 to 1000"),
+        ("K0SCTL_PING_CYCLES", "1.5", "a whole number from 1 to 1000"),
+        ("K0SCTL_PING_CYCLES", "٣", "a whole number from 1 to 1000"),
+        ("K0SCTL_PING_PARALLEL", "all", "a whole number from 1 to 1000"),
+        ("K0SCTL_PING_MAX_LOSS", "0%", "from 1% to 100%"),
+        ("K0SCTL_PING_MAX_LOSS", "101", "from 1% to 100%"),
+        ("K0SCTL_PING_MAX_LOSS", "0.5", "in whole percent"),
+        ("K0SCTL_PING_MAX_LOSS", "50%%", "from 1% to 100%"),
+        ("K0SCTL_PING_MODE", "udp", "icmp, tcp"),
         ("K0SCTL_CONFIRM_RESET", "prod <x>", "plain text"),
         ("K0SCTL_SSH_TYPE", "/root/.ssh/id_rsa", "without a slash"),
         ("K0SCTL_SSH_TYPE", "config", "another use"),
@@ -267,6 +280,16 @@ def test_unknown_names_are_warnings_with_the_nearest() -> None:
 @pytest.mark.parametrize(("text", "age"), [("1s", timedelta(seconds=1)), ("87600h", timedelta(hours=87600))])
 def test_the_bounds_of_an_age_belong_to_it(text: str, age: timedelta) -> None:
     assert read({"K0SCTL_MAX_AGE": text, "K0SCTL_GPG_KEY": GPG_KEY}, "status").max_age == age
+
+
+@pytest.mark.parametrize(("text", "loss"), [("1%", 1), ("50", 50), ("100%", 100), ("7 %", 7)])
+def test_the_sign_of_a_percentage_may_be_left_out(text: str, loss: int) -> None:
+    assert read({"K0SCTL_PING_MAX_LOSS": text}, "ping").ping_max_loss == loss
+
+
+def test_ping_needs_no_key() -> None:
+    settings = read({"K0SCTL_PING_CYCLES": "1000", "K0SCTL_PING_PARALLEL": "1", "K0SCTL_PING_MODE": "TCP"}, "ping")
+    assert (settings.ping_cycles, settings.ping_parallel, settings.ping_mode) == (1000, 1, PingMode.TCP)
 
 
 class TestCheck:
