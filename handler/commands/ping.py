@@ -217,7 +217,8 @@ def _concluded(ctx: Context, nodes: Sequence[Node], found: Found) -> str:
         )
     judged = sum(node.verdict is Verdict.OK for node in nodes)
     rest = [node.host.label for node in nodes if node.verdict is Verdict.NOT_JUDGED]
-    return f"{judged} node(s) reached, SSH doors open" + (f"; not judged: {', '.join(rest)}" if rest else "")
+    doors = ", SSH doors open" if found.doors else ""
+    return f"{judged} node(s) reached{doors}" + (f"; not judged: {', '.join(rest)}" if rest else "")
 
 
 def _failure(ctx: Context, nodes: Sequence[Node], failed: Sequence[Node], wrong: Sequence[PinCheck]) -> ToolFailed:

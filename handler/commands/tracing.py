@@ -20,6 +20,8 @@ from handler.tools.hostkeys import HostKey, PinCheck, PinState, known_hosts_name
 from handler.tools.mtr import Mtr, Trace, trace_of
 
 _PAUSE: Final = 0.05
+#: At most so many are started in one turn: each takes some hundredths of a second, in which no SSH door is looked at.
+_STARTS: Final = 5
 #: File descriptors that one child may take here while it is started and runs, and what all the rest needs.
 _FILES_EACH: Final = 8
 _OTHER_FILES: Final = 256
@@ -73,15 +75,20 @@ class Tracing:
         self._children.check()
         for target in [target for target, (child, _, _) in self._running.items() if child.over]:
             self._collect(target)
-        while self._waiting and len(self._running) < self._at_once:
-            self._start(self._waiting.popleft())
+        for _ in range(_STARTS):
+            if self._may_start:
+                self._start(self._waiting.popleft())
 
     def finish(self) -> None:
         """Turn until all have ended."""
-        self.turn()
-        while self._running:
-            self._children.sleep(_PAUSE)
+        while self._running or self._waiting:
+            if not self._may_start:
+                self._children.sleep(_PAUSE)
             self.turn()
+
+    @property
+    def _may_start(self) -> bool:
+        return bool(self._waiting) and len(self._running) < self._at_once
 
     def _start(self, target: Target) -> None:
         lines: list[str] = []
@@ -161,7 +168,6 @@ def trace_and_knock(
         ended(target, trace)
 
     with Tracing(ctx.children, ctx.mtr, targets, at_once=ctx.settings.ping_parallel, ended=take) as tracing:
-        tracing.turn()
         if doors:
             from handler.doors import knock  # noqa: PLC0415  # half of the library
 

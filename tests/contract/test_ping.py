@@ -62,7 +62,7 @@ def apart(lab: Lab) -> Lab:
     return lab
 
 
-def ping(lab: Lab, code: int, **env: str | None) -> tuple[Ended, dict[str, Any]]:
+def ping(lab: Lab, code: int, **env: str | None) -> tuple[Ended, Any]:
     """A run that ends with this code, and its result."""
     without = dict.fromkeys(("K0SCTL_GPG_KEY", "K0SCTL_GPG_PASSPHRASE", "K0SCTL_SSH_KEY"))
     done = lab.run("ping", "--json", **{**without, **env})
