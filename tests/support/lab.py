@@ -98,16 +98,22 @@ class Lab:
 
     # --- running the handler -----------------------------------------------------------------------------------
 
+    def keys(self) -> dict[str, str]:
+        """The keys that a run is given."""
+        return {
+            "K0SCTL_SSH_KEY": self.host.private_key.read_text(),
+            "K0SCTL_GPG_KEY": self.key.private,
+            "K0SCTL_GPG_PASSPHRASE": self.key.passphrase,
+        }
+
     def env(self, **changes: str | None) -> dict[str, str]:
         base = {
             "PATH": f"{self.bin}:{os.environ['PATH']}",
             "HOME": str(self.directory / "nobody"),
             "TMPDIR": str(self.tmp),
             "PYTHONPATH": str(ROOT),
-            "K0SCTL_SSH_KEY": self.host.private_key.read_text(),
-            "K0SCTL_GPG_KEY": self.key.private,
-            "K0SCTL_GPG_PASSPHRASE": self.key.passphrase,
             "K0SCTL_SSH_WAIT": "5s",
+            **self.keys(),
             **self.extra,
         }
         for name, value in changes.items():
