@@ -1,4 +1,5 @@
-"""`./dev bench`: a large backup, and a branch of very many, against the bare tools, as ratios in one run.
+"""`./dev bench`: a large backup, and a branch of very many, against the bare tools, as ratios in one run; and `ping`
+of many nodes beside one.
 
 The time is that from the end of k0sctl to the end of the handler; the bare tools are those whose work the handler
 does in that time, each by itself, one after the other, on the same archive in the same directory.
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from tests.bench import many, start
+from tests.bench import many, nodes, start
 from tests.bench.archive import write_archive
 from tests.bench.memory import PeakMemory
 from tests.practice.host import PracticeHost
@@ -52,6 +53,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="./dev bench", description=__doc__)
     parser.add_argument("--size", type=int, default=1024, help="MiB of the large archive (default 1024)")
     parser.add_argument("--backups", type=int, default=10_000, help="how many the long branch has (default 10000)")
+    parser.add_argument("--nodes", type=int, default=500, help="how many nodes are pinged (default 500)")
     parser.add_argument("--runs", type=int, default=3, help="how often each is run; medians are printed (default 3)")
     parser.add_argument("--directory", default=None, help="where to work (default: a temporary directory)")
     parser.add_argument("--image", default=None, help="measure only how long a container of this image takes to start")
@@ -64,12 +66,14 @@ def main() -> int:
     try:
         with PracticeHost(directory / "cluster") as host:
             key = keys.make("bench")
-            good = _measure(Lab(directory / "large", [host], key), arguments.size, arguments.runs)
+            good = [_measure(Lab(directory / "large", [host], key), arguments.size, arguments.runs)]
             host.install()
             lab = Lab(directory / "many", [host], key)
             lab.ok("init")
             lab.ok("backup")
-            return 0 if many.measure(lab, keys, arguments.backups, arguments.runs) and good else 1
+            good.append(many.measure(lab, keys, arguments.backups, arguments.runs))
+            good.append(nodes.measure(directory, arguments.nodes, arguments.runs))
+            return 0 if all(good) else 1
     finally:
         keys.close()
         shutil.rmtree(directory, ignore_errors=True)

@@ -11,7 +11,7 @@ import pytest
 from tests.support.network import Namespace, Network, missing
 from tests.support.watcher import with_mark
 
-pytestmark = pytest.mark.contract
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(autouse=True)
