@@ -27,9 +27,11 @@ class NetLab(Lab):
     def keys(self) -> dict[str, str]:
         return {}
 
-    def nodes(self, *nodes: Node) -> None:
+    def nodes(self, *nodes: Node, pinned: bool = True) -> None:
         """Write the configuration and the pinned keys of these nodes; the first one is the controller."""
         practice_cluster(self.work / "config", as_cluster(nodes))
+        if not pinned:
+            return
         lines = dict.fromkeys("".join(node.known_hosts_lines() for node in nodes).splitlines(keepends=True))
         (self.work / "config" / "known_hosts").write_text("".join(lines))
 

@@ -69,8 +69,8 @@ add rule inet loss path ip6 daddr {v6} icmpv6 type echo-request numgen inc mod 1
 """
 _FILTER: Final = """
 add table inet filter
-add chain inet filter input { type filter hook input priority 0; }
-add rule inet filter input tcp dport 22 drop
+add chain inet filter input {{ type filter hook input priority 0; }}
+add rule inet filter input {what} drop
 """
 
 
@@ -238,7 +238,13 @@ class NetHost:
 
     def filter_ssh(self) -> Self:
         """What comes to port 22 gets no answer; all else does."""
-        self.namespace.nft(_FILTER)
+        self.namespace.nft(_FILTER.format(what="tcp dport 22"))
+        return self
+
+    def filter_echo(self) -> Self:
+        """It answers no echo request, but all else."""
+        for what in ("icmp type echo-request", "icmpv6 type echo-request"):
+            self.namespace.nft(_FILTER.format(what=what))
         return self
 
     def addresses(self, count: int) -> list[str]:
