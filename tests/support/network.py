@@ -140,17 +140,18 @@ class _Sshd(Sshd):
 
     listen = "0.0.0.0"
 
-    def __init__(self, directory: Path, namespace: Namespace, ports: Sequence[int]) -> None:
+    def __init__(self, directory: Path, namespace: Namespace, ports: Sequence[int], more: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         super().__init__(directory, directory / "root", directory / "nobody")
         self._namespace = namespace
         self._ports = ports
+        self._more = more
         self.port = ports[0]
 
     def _configuration(self) -> str:
         more = "".join(f"Port {port}\n" for port in self._ports[1:])
         text = super()._configuration().replace("MaxStartups 100", "MaxStartups 1000")
-        return f"{more}ListenAddress ::\n{text}"
+        return f"{more}ListenAddress ::\n{text}{self._more}"
 
     def _spawn(self, command: list[str]) -> int:
         program, *words = [*self._namespace.enter, *command]
@@ -221,9 +222,9 @@ class NetHost:
         if self._sshd:
             self._sshd.stop()
 
-    def serve(self, *ports: int) -> Self:
-        """Start an sshd, at port 22 unless others are named."""
-        sshd = self._sshd = _Sshd(self._directory, self.namespace, ports or (22,))
+    def serve(self, *ports: int, more: str = "") -> Self:
+        """Start an sshd, at port 22 unless others are named, with ``more`` lines in its configuration."""
+        sshd = self._sshd = _Sshd(self._directory, self.namespace, ports or (22,), more)
         sshd.start()
         publics = [self._directory / f"ssh_host_{kind}_key.pub" for kind in sshd.key_types]
         self.keys = tuple(" ".join(path.read_text(encoding="ascii").split()[:2]) for path in publics)
