@@ -10,7 +10,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -34,7 +34,7 @@ def knock(doors: Sequence[Door], *, wait: float, check: Callable[[], None]) -> d
     """
     deadline = time.monotonic() + wait
     at_once = asyncio.Semaphore(_AT_ONCE)
-    return asyncio.run(_all(doors, lambda door: _until(door, deadline, at_once), check))
+    return _all(doors, lambda door: _until(door, deadline, at_once), check)
 
 
 def resolve(names: Sequence[str], *, wait: float, check: Callable[[], None]) -> dict[str, Resolved]:
@@ -43,7 +43,7 @@ def resolve(names: Sequence[str], *, wait: float, check: Callable[[], None]) -> 
     Args:
         check: called several times a second; what it raises ends the search.
     """
-    return asyncio.run(_all(names, lambda name: _addresses(name, wait), check))
+    return _all(names, lambda name: _addresses(name, wait), check)
 
 
 class _NeverWaitedFor(ThreadPoolExecutor):
@@ -66,21 +66,31 @@ class _NeverWaitedFor(ThreadPoolExecutor):
         """Nothing: no thread is waited for."""
 
 
-async def _all(
+def _all(
     asked: Sequence[_Asked], ask: Callable[[_Asked], Coroutine[Any, Any, _Told]], check: Callable[[], None]
 ) -> dict[_Asked, _Told]:
-    """What each is answered with, in order; all are asked at once."""
-    asyncio.get_running_loop().set_default_executor(_NeverWaitedFor())
-    tasks = {one: asyncio.create_task(ask(one)) for one in dict.fromkeys(asked)}
-    try:
-        while not all(task.done() for task in tasks.values()):
-            check()
-            await asyncio.wait(tasks.values(), timeout=0.1)
-    finally:
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
-    return {one: task.result() for one, task in tasks.items()}
+    """What each is answered with, in order; all are asked at once.
+
+    ``check`` is called between two turns of the loop, never inside one: it may start programs, and `sh` would tie each
+    of them to a loop that runs.
+    """
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        loop.set_default_executor(_NeverWaitedFor())
+        tasks = {one: loop.create_task(ask(one)) for one in dict.fromkeys(asked)}
+        try:
+            while waiting := [task for task in tasks.values() if not task.done()]:
+                check()
+                runner.run(asyncio.wait(waiting, timeout=0.1))
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            runner.run(_ended(tasks.values()))
+        return {one: task.result() for one, task in tasks.items()}
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _addresses(name: str, wait: float) -> Resolved:

@@ -21,6 +21,8 @@ from handler.tools.hostkeys import PinCheck, PinState
 from handler.tools.mtr import Trace
 
 _HEAD: Final = ("NODE", "ADDRESS", "HOPS", "LOSS", "AVG ms", "DOOR", "VERDICT")
+#: While it runs; the SSH doors are still being tried.
+_LIVE_HEAD: Final = (*_HEAD[:5], "ROUTE")
 _HOP_HEAD: Final = ("HOP", "HOST", "LOSS", "SENT", "LAST", "AVG", "BEST", "WORST", "STDEV")
 _SSH_PORT: Final = 22
 #: Of failing nodes in the last line; the lines before it tell all.
@@ -76,9 +78,11 @@ def _look(ctx: Context, targets: Targets) -> Found:
     ]
 
     def ended(target: Target, trace: Trace) -> None:
-        whose = f"{target.address} ({', '.join(owners[target])})"
-        ctx.reporter.note(f"{whose}: {_told(ctx, trace)}")
-        ctx.log.extend([f"{whose}: {_told(ctx, trace)}", *_hops(trace.route)])
+        names, told = ", ".join(owners[target]), _told(ctx, trace)
+        line = f"{target.address} ({names}): {told}"
+        state = told if trace.route is None or not trace.route.reached(_max_loss(ctx)) else "reached"
+        ctx.reporter.row(line, _LIVE_HEAD, (names, target.address, *_numbers(trace.route), state))
+        ctx.log.extend([line, *_hops(trace.route)])
 
     with ctx.reporter.step("trace the routes and try the SSH doors") as step:
         found = trace_and_knock(ctx, list(owners), doors, ended)
@@ -173,13 +177,16 @@ def _other_rows(others: Iterable[tuple[Place, Seen]]) -> list[tuple[str, ...]]:
 
 
 def _cells(seen: Seen) -> tuple[str, ...]:
-    target = seen.route.target if seen.route else None
+    return (seen.address, *_numbers(seen.route), seen.door_text or "-")
+
+
+def _numbers(route: Route | None) -> tuple[str, str, str]:
+    """Hops, loss and average."""
+    target = route.target if route else None
     return (
-        seen.address,
         str(target.count) if target else "-",
-        f"{seen.route.loss:g} %" if seen.route else "-",
+        f"{route.loss:g} %" if route else "-",
         f"{target.average:.1f}" if target else "-",
-        seen.door_text or "-",
     )
 
 

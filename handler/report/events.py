@@ -55,6 +55,15 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Row:
+    """One more row of the table that the running step fills; ``line`` tells it where there is no table."""
+
+    line: str
+    head: tuple[str, ...]
+    cells: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Warning_:  # noqa: N801 -- `Warning` is a builtin
     text: str
 
@@ -75,4 +84,6 @@ class Finished:
     outcome: Outcome
 
 
-Event = Headline | StepStarted | StepFinished | StepFailed | Phase | Output | Note | Warning_ | Progress | Finished
+Event = (
+    Headline | StepStarted | StepFinished | StepFailed | Phase | Output | Note | Row | Warning_ | Progress | Finished
+)

@@ -70,7 +70,7 @@ class PlainSink:
                     self._write(line)
             case events.Headline(text=text):
                 self._write(text, depth=0)
-            case events.Phase() | events.Output() | events.Note() | events.Warning_():
+            case events.Phase() | events.Output() | events.Note() | events.Row() | events.Warning_():
                 self._announce()
                 self._write(told_text(event))
             case _:
@@ -104,9 +104,11 @@ def ended_text(event: events.StepFinished | events.StepFailed) -> str:
     return f"{event.name}: ok, {time}" + (f", {event.note}" if event.note else "")
 
 
-def told_text(event: events.Phase | events.Output | events.Note | events.Warning_) -> str:
+def told_text(event: events.Phase | events.Output | events.Note | events.Row | events.Warning_) -> str:
     """The words of an event that stands for itself."""
     match event:
+        case events.Row(line=line):
+            return line
         case events.Note(text=text):
             return text
         case events.Warning_(text=text):

@@ -112,6 +112,10 @@ class Reporter:
     def note(self, text: str) -> None:
         self._emit(events.Note(text))
 
+    def row(self, line: str, head: Sequence[str], cells: Sequence[str]) -> None:
+        """Something is known of one of many that the running step is about: a row of a live table, or a line."""
+        self._emit(events.Row(line, tuple(head), tuple(cells)))
+
     def warn(self, text: str) -> None:
         with self._lock:
             self.warnings.append(text)
@@ -221,6 +225,8 @@ class Reporter:
                 return replace(event, text=self.mask(text))
             case events.Output(line=line):
                 return events.Output(self.mask(line))
+            case events.Row(line=line, cells=cells):
+                return replace(event, line=self.mask(line), cells=tuple(map(self.mask, cells)))
             case events.StepFinished(note=note):
                 return replace(event, name=self.mask(event.name), note=self.mask(note))
             case events.Finished(outcome=outcome):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, assert_never, cast
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -38,6 +38,8 @@ class _Running:
     done: int | None = None
     total: int | None = None
     announced: bool = False
+    head: tuple[str, ...] = ()
+    rows: list[tuple[str, ...]] = field(default_factory=list)
 
 
 class TerminalSink:
@@ -85,7 +87,7 @@ class TerminalSink:
             case events.StepFailed():
                 self._follow(event)
                 self._print(ended_text(event), "bold red")
-            case events.StepStarted() | events.Progress():
+            case events.StepStarted() | events.Progress() | events.Row():
                 if isinstance(event, events.StepStarted):
                     self._announce()
                 self._follow(event)
@@ -119,6 +121,9 @@ class TerminalSink:
                 self._running[-1].phase = name
             case events.Progress(done_bytes=done, total_bytes=total) if self._running:
                 self._running[-1].done, self._running[-1].total = done, total
+            case events.Row(head=head, cells=cells) if self._running:
+                self._running[-1].head = head
+                self._running[-1].rows.append(cells)
             case _:
                 pass
 
@@ -177,7 +182,14 @@ class TerminalSink:
             cells.append(Text(phase, "dim", no_wrap=True, overflow="ellipsis"))
         grid = Table.grid(padding=(0, 1))
         grid.add_row(*cells)
-        return grid
+        return Group(self._table(step.head, step.rows), grid) if step.rows else grid
+
+    def _table(self, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> RenderableType:
+        """The newest rows, as many as the screen has room for."""
+        table = Table(*head, box=None, pad_edge=False)
+        for row in rows[-max(1, self._console.height - 4) :]:
+            table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in row))
+        return table
 
 
 _STYLES: dict[type[events.Event], str] = {

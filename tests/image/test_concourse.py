@@ -30,7 +30,7 @@ from tests.support.watcher import wait_for
 INPUTS = {
     "version": (), "check": ("config", "restore"), "init": (), "apply": ("config", "restore"),
     "backup": ("config", "restore"), "restore": ("restore",), "verify": ("restore",), "list": ("restore",),
-    "status": ("restore",), "reset": ("config", "restore"),
+    "status": ("restore",), "reset": ("config", "restore"), "ping": ("config",),
 }  # fmt: skip
 OUTPUTS = {"init": ("auditlog", "backup"), "backup": ("auditlog", "backup")}
 COLUMNS = LINES = 500
@@ -157,6 +157,7 @@ def test_every_command(lab: Boxed) -> None:
     lab.clone_to_restore()
     call_rm(lab.backup)
     done_as_task(lab, "check")
+    done_as_task(lab, "ping", K0SCTL_PING_CYCLES="1")
     done_as_task(lab, "apply")
     uid = lab.host.uid()
     lab.host.add_object("precious")

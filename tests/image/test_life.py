@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from collections.abc import Callable
@@ -65,6 +66,25 @@ def test_an_archive_beyond_the_shared_memory(
     host.wipe()
     lab.ok("apply")
     assert host.running()
+
+
+@pytest.mark.parametrize("mode", ["icmp", "tcp"])
+def test_a_trace_by_the_setuid_program(
+    tmp_path: Path, host: ContainerHost, cluster_key: KeyPair, image: str, mode: str
+) -> None:
+    lab = Boxed(tmp_path, host, cluster_key, image, "--cap-add=NET_RAW", owner=OWN)
+    done = lab.ok("ping", "--json", K0SCTL_PING_CYCLES="1", K0SCTL_PING_MODE=mode)
+    (node,) = json.loads(done.stdout)["result"]["nodes"]
+    assert (node["host"], node["verdict"]) == (f"{host.address}:22", "ok")
+
+
+def test_a_trace_without_the_right_to(tmp_path: Path, host: ContainerHost, cluster_key: KeyPair, image: str) -> None:
+    """The door is looked at all the same; and what the message says to grant is enough."""
+    lab = Boxed(tmp_path, host, cluster_key, image, *NO_RIGHTS, owner=OWN)
+    done = lab.run("ping", K0SCTL_PING_CYCLES="1").failed(2, "--cap-add NET_RAW", "net.ipv4.ping_group_range")
+    assert "doors open: 1 of 1" in done.stderr
+    lab.options.append("--sysctl=net.ipv4.ping_group_range=0 2147483647")
+    lab.ok("ping", K0SCTL_PING_CYCLES="1")
 
 
 def test_a_directory_of_somebody_else(tmp_path: Path, host: ContainerHost, cluster_key: KeyPair, image: str) -> None:

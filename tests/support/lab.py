@@ -46,6 +46,7 @@ class Ended:
     def checked(self) -> Ended:
         """Self, its last line checked for the form that is promised."""
         assert CLOSING.fullmatch(self.last), self.stderr
+        assert self.code == 1 or "Traceback (most recent call last)" not in self.stderr, self.stderr
         failed = _FAILED.match(self.last)
         assert (int(failed[1]) if failed else 0) == self.code, self.stderr
         return self

@@ -60,6 +60,31 @@ def test_steps_move_and_leave_one_line() -> None:
     assert "encrypt ..." not in stream.getvalue()
 
 
+def test_rows_are_a_table_while_their_step_runs() -> None:
+    reporter, stream = on_terminal()
+    reporter.redactor.learn("s3cr3t-name")
+    with reporter.step("trace the routes"):
+        reporter.row("10.0.0.1: reached", ("NODE", "ROUTE"), ("[node1]:22", "reached"))
+        reporter.row("10.0.0.2: not reached", ("NODE", "ROUTE"), ("s3cr3t-name", "not reached"))
+        wait_for(lambda: "not reached" in stream.getvalue())
+        shown = written(stream)
+        assert any(line.split() == ["NODE", "ROUTE"] for line in shown)
+        assert any(line.split() == ["[node1]:22", "reached"] for line in shown)
+        assert any(line.split() == ["****", "not", "reached"] for line in shown)
+    assert "10.0.0.1: reached" not in stream.getvalue()
+    assert written(stream)[-1].startswith("trace the routes: ok")
+    assert stream.getvalue().rstrip().rsplit("\n", 1)[1].count("\x1b[2K")  # in the table's place
+
+
+def test_more_rows_than_lines() -> None:
+    reporter, stream = on_terminal({**ENV, "LINES": "10"})
+    with reporter.step("trace the routes"):
+        for number in range(50):
+            reporter.row("", ("NODE",), (f"node{number:02}",))
+        wait_for(lambda: "node49" in stream.getvalue())
+        assert "node00\n" not in stream.getvalue().rsplit("NODE", 1)[1]
+
+
 def test_a_step_is_named_before_its_first_line() -> None:
     reporter, stream = on_terminal()
     with reporter.step("take backup"), reporter.step("inner"):
