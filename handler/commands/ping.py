@@ -212,20 +212,27 @@ def _concluded(ctx: Context, nodes: Sequence[Node], found: Found) -> str:
             )
     failed = [node for node in nodes if node.verdict.ok is False]
     wrong = [check for node in failed for check in found.wrong(node.host)]
+    rights = _no_rights(found.refused) if found.refused else None
+    if rights and failed:
+        ctx.reporter.warn("\n".join([f"{rights.message}; all else was looked at", *rights.details]))
     if any(node.verdict is not Verdict.WRONG_KEY for node in failed):
         raise _failure(ctx, nodes, failed, wrong)
     if wrong:
         raise wrong_host_keys(ctx, wrong)
-    if found.refused:
-        raise ConfigurationError(
-            f"mtr may not trace routes here: {found.refused}",
-            details=_RIGHTS,
-            resolution="give it the right to send ICMP, as above; the SSH doors of all nodes are fine",
-        )
+    if rights:
+        raise rights
     judged = sum(node.verdict is Verdict.OK for node in nodes)
     rest = [node.host.label for node in nodes if node.verdict is Verdict.NOT_JUDGED]
     doors = ", SSH doors open" if found.doors else ""
     return f"{judged} node(s) reached{doors}" + (f"; not judged: {', '.join(rest)}" if rest else "")
+
+
+def _no_rights(said: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"mtr may not trace routes here: {said}",
+        details=_RIGHTS,
+        resolution="give it the right to send, as the lines above tell; all else that was looked at is fine",
+    )
 
 
 def _failure(ctx: Context, nodes: Sequence[Node], failed: Sequence[Node], wrong: Sequence[PinCheck]) -> ToolFailed:

@@ -173,18 +173,21 @@ def trace_and_knock(
 
             wait = ctx.settings.ssh_wait.total_seconds()
             found.doors = knock([door for _, door in doors], wait=wait, check=tracing.turn)
-            _look_at_keys(ctx, found, doors, pinned=pinned is not None)
+            _look_at_keys(ctx, found, doors, tracing.turn, pinned=pinned is not None)
         tracing.finish()
     return found
 
 
-def _look_at_keys(ctx: Context, found: Found, doors: Collection[tuple[Host, Door]], *, pinned: bool) -> None:
+def _look_at_keys(
+    ctx: Context, found: Found, doors: Collection[tuple[Host, Door]], turn: Callable[[], None], *, pinned: bool
+) -> None:
     """Each key is compared with those that are pinned for the name or address in the configuration."""
     opened = [door for door, answer in found.doors.items() if answer.open]
     shown = ctx.ssh.scan(opened) if opened else {}
     found.silent = frozenset(door for door, keys in shown.items() if not keys)
     unpinned: list[str] = []
     for host, door in doors:
+        turn()
         keys = shown.get(door, ())
         if keys and pinned:
             (found.checks[host, door],) = ctx.ssh.check({Door(host.address, host.port): keys})

@@ -293,6 +293,7 @@ def test_without_the_right_to_trace(apart: Lab) -> None:
     (apart.work / "config" / "k0sctl.yaml").write_text(ONE_NODE.replace("openSSH", "ssh"))
     done, result = ping(apart, 4)
     assert result["nodes"][0]["verdict"] == "SSH door closed"
+    assert "--cap-add NET_RAW" in done.stderr
 
 
 def test_sigterm_ends_it_at_once_and_keeps_what_was_traced(lab: Lab) -> None:
