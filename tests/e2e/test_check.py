@@ -202,6 +202,13 @@ def test_of_several_problems_the_first_of_2_3_5_4_is_the_exit_code(running: Lab)
 # --- tools, settings -------------------------------------------------------------------------------------------
 
 
+def test_a_missing_mtr_is_a_warning_for_ping_needs_it_alone(still: Lab) -> None:
+    _, found = check(still, 0, PATH=without(still, "mtr"))
+    told = one(found, "tools", "mtr", "warning")
+    assert "mtr was not found in PATH; only `ping` needs it" in told["found"]
+    assert told["mend"].startswith("install mtr")
+
+
 def test_tools_that_are_too_old(running: Lab) -> None:
     no_repository(running)
     running.tool("k0sctl", 'if [ "$*" = "backup --help" ]; then echo "--config --output"; exit 0; fi')
