@@ -67,6 +67,23 @@ def parse_keys(lines: Iterable[str]) -> tuple[HostKey, ...]:
     return tuple(dict.fromkeys(keys))
 
 
+def plain_pins(lines: Iterable[str]) -> dict[str, list[str]] | None:
+    """The lines of a known_hosts file by name, in lower case; None where only ssh-keygen can look them up.
+
+    It can where names are hashed or patterns, and where lines have markers; else many hosts need one look at the file.
+    """
+    by_name: dict[str, list[str]] = {}
+    for line in lines:
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0].startswith(("@", "|")) or set("*?!") & set(words[0]):
+            return None
+        for name in words[0].lower().split(","):
+            by_name.setdefault(name, []).append(line)
+    return by_name
+
+
 def preferred(keys: Iterable[HostKey]) -> HostKey | None:
     """The key that k0sctl will be shown."""
     return min(

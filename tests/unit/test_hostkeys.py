@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handler.tools.hostkeys import HostKey, PinState, check_pins, known_hosts_name, parse_keys, preferred
+from handler.tools.hostkeys import HostKey, PinState, check_pins, known_hosts_name, parse_keys, plain_pins, preferred
 
 ED = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIEFB")
 ED_NEW = HostKey("ssh-ed25519", "AAAAC3NzaC1lZDI1NTE5AAAAIEFC")
@@ -66,3 +66,29 @@ def test_comparing(shown: list[HostKey], pinned: list[HostKey], state: PinState)
 @pytest.mark.parametrize("marker", ["@cert-authority", "@revoked"])
 def test_marked_lines_are_left_to_the_client(marker: str) -> None:
     assert check_pins("h", [ED], [ED.line("h"), f"{marker} {ED_NEW.line('h')}"]).state is PinState.UNCHECKED
+
+
+def test_plain_pins_are_found_without_ssh_keygen() -> None:
+    lines = [
+        "# comment",
+        "",
+        "Node1,10.0.0.1 ssh-ed25519 AAAA1",
+        "[10.0.0.1]:2222 ssh-rsa AAAA2",
+        "node1 ssh-rsa AAAA3",
+    ]
+    assert plain_pins(lines) == {
+        "node1": [lines[2], lines[4]],
+        "10.0.0.1": [lines[2]],
+        "[10.0.0.1]:2222": [lines[3]],
+    }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "|1|a2V5|aGFzaA== ssh-ed25519 AAAA", "*.example ssh-ed25519 AAAA", "node?,other ssh-ed25519 AAAA",
+        "!node1,node* ssh-ed25519 AAAA", "@cert-authority node ssh-ed25519 AAAA", "@revoked node1 ssh-ed25519 AAAA",
+    ],
+)  # fmt: skip
+def test_what_only_ssh_keygen_can_look_up(line: str) -> None:
+    assert plain_pins(["node1 ssh-ed25519 AAAA", line]) is None
