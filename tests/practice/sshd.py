@@ -64,7 +64,7 @@ class Sshd:
     def __init__(self, directory: Path, root: Path, authorized_keys: Path) -> None:
         self.directory, self.root, self.authorized_keys = directory, root, authorized_keys
         self.port = 0
-        self.key_types = ("ed25519", "ecdsa")  # "rsa" is possible too, but slow to make
+        self.key_types: tuple[str, ...] = ("ed25519", "ecdsa")  # "rsa" is possible too, but slow to make
 
     def make_keys(self, *, new: bool = False) -> None:
         """Makes the host keys that are missing, or all of them anew."""
