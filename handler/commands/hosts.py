@@ -193,17 +193,25 @@ def wrong_host_keys(ctx: Context, wrong: list[PinCheck]) -> IntegrityError:
     for check in wrong:
         pinned = ", ".join(f"{key.kind} {key.fingerprint}" for key in check.pinned) or "none"
         shown = f"{check.shown.kind} {check.shown.fingerprint}" if check.shown else "none"
-        details.append(f"{check.name}: shown {shown}; pinned {pinned}")
-        if check.shown:
+        details.append(f"{check.name}: shown {shown}{', which is revoked' if check.revoked else ''}; pinned {pinned}")
+        if check.shown and not check.revoked:
             details.append(f"  to accept it: {check.shown.line(check.name)}")
     changed = any(check.state is PinState.CHANGED for check in wrong)
     names = ", ".join(check.name for check in wrong)
     path = ctx.settings.config_path.parent / "known_hosts"
+    resolution = (
+        "ask the host itself (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub); only if it shows the same "
+        f"fingerprint, replace its line in {path} or K0SCTL_KNOWN_HOSTS by the one above"
+    )
+    if all(check.revoked for check in wrong):
+        resolution = (
+            "a revoked key must never be accepted: make new ones on the host (rm /etc/ssh/ssh_host_*_key*; "
+            "ssh-keygen -A; systemctl restart ssh), and pin those"
+        )
     return IntegrityError(
         f"{'another host key than the pinned one' if changed else 'no fitting host key is pinned'}: {names}",
         details=details,
-        resolution="ask the host itself (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub); only if it shows the same "
-        f"fingerprint, replace its line in {path} or K0SCTL_KNOWN_HOSTS by the one above",
+        resolution=resolution,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -45,12 +45,18 @@ class PinState(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class PinCheck:
-    """The verdict on one host: ``name`` is as known_hosts writes it."""
+    """The verdict on one host.
+
+    Attributes:
+        name: as known_hosts writes it.
+        revoked: the key that it shows must never be accepted again.
+    """
 
     name: str
     state: PinState
     shown: HostKey | None = None
     pinned: tuple[HostKey, ...] = ()
+    revoked: bool = False
 
 
 def known_hosts_name(address: str, port: int) -> str:
@@ -58,13 +64,20 @@ def known_hosts_name(address: str, port: int) -> str:
 
 
 def parse_keys(lines: Iterable[str]) -> tuple[HostKey, ...]:
-    """Keys of known_hosts lines, as ssh-keyscan prints them and ssh-keygen -F finds them; markers are left out."""
-    keys = []
-    for line in lines:
-        words = line.split()
-        if len(words) >= 3 and not line.startswith(("#", "@")):  # noqa: PLR2004
-            keys.append(HostKey(words[1], words[2]))
+    """Keys of known_hosts lines, as ssh-keyscan prints them and ssh-keygen -F finds them; marked ones are left out."""
+    return _keys(line.split() for line in lines)
+
+
+def _keys(lines: Iterable[Sequence[str]]) -> tuple[HostKey, ...]:
+    """Keys of lines that were split into words."""
+    keys = [HostKey(*words[1:3]) for words in lines if len(words) >= 3 and words[0][0] not in "#@"]  # noqa: PLR2004
     return tuple(dict.fromkeys(keys))
+
+
+def _marked(lines: Iterable[str], marker: str) -> tuple[HostKey, ...]:
+    """Keys of the lines that begin with this marker."""
+    split = (line.split() for line in lines)
+    return _keys(words[1:] for words in split if words[:1] == [marker])
 
 
 def plain_pins(lines: Iterable[str]) -> dict[str, list[str]] | None:
@@ -92,11 +105,19 @@ def preferred(keys: Iterable[HostKey]) -> HostKey | None:
 
 
 def check_pins(name: str, shown: Iterable[HostKey], found: Iterable[str]) -> PinCheck:
-    """Compare what a host shows with the known_hosts lines that speak of it."""
+    """Compare what a host shows with the known_hosts lines that speak of it.
+
+    Only ssh can tell whether an authority has signed a key. A revoked key is wrong, whatever else is said of it; the
+    line that revokes another one says nothing.
+    """
     found = list(found)
-    pinned = parse_keys(found)
+    revoked = _marked(found, "@revoked")
+    pinned = tuple(key for key in parse_keys(found) if key not in revoked)
     offered = preferred(shown)
-    if any(line.startswith("@") for line in found) or offered is None:
+    is_revoked = offered is not None and offered in revoked
+    if is_revoked:
+        state = PinState.CHANGED
+    elif offered is None or _marked(found, "@cert-authority"):
         state = PinState.UNCHECKED
     elif not pinned:
         state = PinState.NOT_PINNED
@@ -106,4 +127,4 @@ def check_pins(name: str, shown: Iterable[HostKey], found: Iterable[str]) -> Pin
         state = PinState.CHANGED
     else:
         state = PinState.OTHER_KIND
-    return PinCheck(name=name, state=state, shown=offered, pinned=pinned)
+    return PinCheck(name=name, state=state, shown=offered, pinned=pinned, revoked=is_revoked)

@@ -144,6 +144,21 @@ def test_a_wrong_host_key(lab: Lab) -> None:
     assert f"127.0.0.1:{lab.host.port} (wrong host key), 127.0.0.1:1 (SSH door closed): 2 of 2" in done.last
 
 
+def test_a_revoked_host_key(lab: Lab) -> None:
+    """It is wrong though it is pinned, and is not offered to be accepted; that another is revoked excuses nothing."""
+    pins = lab.work / "config" / "known_hosts"
+    (name, shown), (_, second) = (line.split(maxsplit=1) for line in pins.read_text().splitlines())
+    subprocess.run(["ssh-keygen", "-qt", "ed25519", "-N", "", "-f", lab.tmp / "other"], check=True)
+    pins.write_text(f"{name} {shown}\n@revoked * {shown}\n")
+    done, result = ping(lab, 5)
+    assert result["nodes"][0]["verdict"] == "wrong host key"
+    assert ", which is revoked; pinned none" in done.stderr
+    assert "to accept it" not in done.stderr
+    assert "a revoked key must never be accepted" in done.last
+    pins.write_text(f"{name} {(lab.tmp / 'other.pub').read_text()}@revoked * {second}\n")
+    ping(lab, 5)
+
+
 def test_without_pins_the_lines_to_paste_are_told(lab: Lab) -> None:
     (lab.work / "config" / "known_hosts").unlink()
     done, _ = ping(lab, 0)

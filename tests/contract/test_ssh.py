@@ -137,14 +137,25 @@ def test_not_pinned_and_another_kind(ssh: Ssh, host: PracticeHost, door: Door, t
     assert state(ssh, door, lines(host, "ecdsa")) is PinState.OTHER_KIND
 
 
-def test_authorities_and_revoked_keys_are_left_to_ssh(ssh: Ssh, host: PracticeHost, door: Door, tmp_path: Path) -> None:
+def test_authorities_are_left_to_ssh(ssh: Ssh, host: PracticeHost, door: Door, tmp_path: Path) -> None:
     name = known_hosts_name(door.address, door.port)
     authority = f"@cert-authority {name} {new_key(tmp_path)}\n"
     assert state(ssh, door, authority) is PinState.UNCHECKED
     assert state(ssh, door, host.known_hosts_lines() + authority) is PinState.UNCHECKED
-    revoked = "".join(f"@revoked {line}\n" for line in host.known_hosts_lines().splitlines())
-    assert state(ssh, door, host.known_hosts_lines() + revoked) is PinState.UNCHECKED
     assert ssh.check({door: ()})[0].state is PinState.UNCHECKED
+
+
+def test_revoked_keys(ssh: Ssh, host: PracticeHost, door: Door, tmp_path: Path) -> None:
+    name = known_hosts_name(door.address, door.port)
+    good, key = host.known_hosts_lines(), lines(host, "ssh-ed25519").removeprefix(name)
+    for names in (name, "*", f"other,[127.0.0.*]:{door.port}"):
+        assert state(ssh, door, f"{good}@revoked {names}{key}") is PinState.CHANGED
+    assert state(ssh, door, f"{good}@revoked other{key}") is PinState.FITS
+    (tmp_path / "revoked").mkdir()
+    revoked = f"@revoked * {new_key(tmp_path / 'revoked')}\n"
+    assert state(ssh, door, good + revoked) is PinState.FITS
+    assert state(ssh, door, f"{name} {new_key(tmp_path)}\n{revoked}") is PinState.CHANGED
+    assert state(ssh, door, f"other{key}{revoked}") is PinState.NOT_PINNED
 
 
 def test_pins_that_cannot_be_used(ssh: Ssh) -> None:

@@ -63,9 +63,38 @@ def test_comparing(shown: list[HostKey], pinned: list[HostKey], state: PinState)
     assert check.shown == preferred(shown)
 
 
-@pytest.mark.parametrize("marker", ["@cert-authority", "@revoked"])
-def test_marked_lines_are_left_to_the_client(marker: str) -> None:
-    assert check_pins("h", [ED], [ED.line("h"), f"{marker} {ED_NEW.line('h')}"]).state is PinState.UNCHECKED
+def test_keys_of_an_authority_are_left_to_the_client() -> None:
+    for pinned in ([ED], [ED_NEW], []):
+        lines = [*(key.line("h") for key in pinned), f"@cert-authority {RSA.line('h')}"]
+        assert check_pins("h", [ED], lines).state is PinState.UNCHECKED
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [f"@revoked {ED.line('*')}"],
+        [ED.line("h"), f"@revoked {ED.line('h')}"],
+        [f"  @revoked {ED.line('h')}", ED.line("h"), ED_NEW.line("h")],
+        [f"@revoked {ED.line('h')}", f"@cert-authority {RSA.line('h')}"],
+    ],
+)
+def test_a_revoked_key_is_wrong_whatever_else_is_said_of_it(lines: list[str]) -> None:
+    check = check_pins("h", [ED], lines)
+    assert (check.state, check.revoked) == (PinState.CHANGED, True)
+    assert ED not in check.pinned
+
+
+@pytest.mark.parametrize(
+    ("pinned", "state"),
+    [
+        ([ED], PinState.FITS), ([ED_NEW], PinState.CHANGED), ([RSA], PinState.OTHER_KIND), ([], PinState.NOT_PINNED),
+        ([ECDSA], PinState.NOT_PINNED),
+    ],
+)  # fmt: skip
+def test_that_another_key_is_revoked_says_nothing(pinned: list[HostKey], state: PinState) -> None:
+    lines = [f"@revoked {ECDSA.line('*')}", *(key.line("h") for key in pinned)]
+    check = check_pins("h", [ED], lines)
+    assert (check.state, check.revoked) == (state, False)
 
 
 def test_plain_pins_are_found_without_ssh_keygen() -> None:
