@@ -144,11 +144,14 @@ def check_host_keys(ctx: Context, hosts: Collection[Host]) -> None:
 
     Raises:
         IntegrityError: a host shows another key than the pinned one, or none is pinned for it.
+        ToolFailed: a host shows no key at all.
     """
     doors = [Door(host.address, host.port) for host in hosts if host.reachable_directly]
     pinned = pinned_keys(ctx)
     with ctx.reporter.step("check host keys") as step:
         shown = ctx.ssh.scan(doors) if doors else {}
+        if silent := [door for door, keys in shown.items() if not keys]:
+            raise no_host_keys(silent)
         if pinned is None:
             lines = [
                 key.line(known_hosts_name(door.address, door.port)) for door, keys in shown.items() for key in keys
@@ -185,6 +188,13 @@ def tell_unpinned(ctx: Context, lines: list[str]) -> None:
     ctx.reporter.warn(
         f"UNPINNED: no host keys are pinned, so whoever answers is believed. Compare these keys with the hosts' own, "
         f"then put the lines into {path} or K0SCTL_KNOWN_HOSTS:" + "".join(f"\n{line}" for line in lines)
+    )
+
+
+def no_host_keys(silent: Collection[Door]) -> ToolFailed:
+    return ToolFailed(
+        f"the SSH door is open, but no host key is shown: {', '.join(door.label for door in silent)}",
+        resolution="look at its sshd: journalctl -u ssh",
     )
 
 

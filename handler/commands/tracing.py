@@ -22,8 +22,6 @@ from handler.tools.mtr import Mtr, Trace, trace_of
 _PAUSE: Final = 0.05
 #: At most so many are started in one turn: each takes some hundredths of a second, in which no SSH door is looked at.
 _STARTS: Final = 5
-#: So many host keys are asked for between two turns.
-_SCANNED_AT_ONCE: Final = 32
 #: File descriptors that one child may take here while it is started and runs, and what all the rest needs.
 _FILES_EACH: Final = 8
 _OTHER_FILES: Final = 256
@@ -185,10 +183,7 @@ def _look_at_keys(
 ) -> None:
     """Each key is compared with those that are pinned for the name or address in the configuration."""
     opened = [door for door, answer in found.doors.items() if answer.open]
-    shown: dict[Door, tuple[HostKey, ...]] = {}
-    for first in range(0, len(opened), _SCANNED_AT_ONCE):
-        shown |= ctx.ssh.scan(opened[first : first + _SCANNED_AT_ONCE])
-        turn()
+    shown = ctx.ssh.scan(opened, turn)
     found.silent = frozenset(door for door, keys in shown.items() if not keys)
     unpinned: list[str] = []
     for host, door in doors:

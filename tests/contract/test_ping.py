@@ -17,6 +17,7 @@ import pytest
 from handler.process import Children
 from handler.tools.mtr import Mtr, trace_of
 from tests.practice.host import PracticeHost
+from tests.support.hostile import hostile
 from tests.support.keys import KeyPair
 from tests.support.lab import Ended, Lab
 from tests.support.watcher import wait_for
@@ -142,6 +143,19 @@ def test_a_wrong_host_key(lab: Lab) -> None:
     done, _ = ping(lab, 4)
     assert f"to accept it: {accepts}" in done.stderr
     assert f"127.0.0.1:{lab.host.port} (wrong host key), 127.0.0.1:1 (SSH door closed): 2 of 2" in done.last
+
+
+@pytest.mark.parametrize("drips", [True, False])
+def test_a_node_that_never_ends_the_key_exchange(lab: Lab, drips: bool) -> None:
+    """It is the one that fails, and holds up no other."""
+    address = "127.0.0.2"
+    with hostile(address, lab.host.port, drips=drips) as port:
+        text = f"  - {{role: worker, ssh: {{address: {address}, user: root, port: {port}}}}}\n  k0s:"
+        lab.config.write_text(lab.config.read_text().replace("  k0s:", text))
+        done, result = ping(lab, 4)
+    assert [node["verdict"] for node in result["nodes"]] == ["ok", "SSH door closed"]
+    assert result["nodes"][1]["why"] == "SSH door: it is open, but no host key is shown"
+    assert f"{address}:{port} (SSH door closed): 1 of 2 nodes failed" in done.last
 
 
 def test_a_revoked_host_key(lab: Lab) -> None:

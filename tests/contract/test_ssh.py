@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from handler.door import Door
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, Interrupted
 from handler.process import Children
 from handler.secret import Secret
 from handler.tools.hostkeys import HostKey, PinState, known_hosts_name
 from handler.tools.ssh import Ssh
 from tests.practice.host import PracticeHost
 from tests.practice.sshd import make_key
+from tests.support.hostile import hostile
 
 pytestmark = pytest.mark.contract
 
@@ -81,6 +84,39 @@ def test_scan_of_a_host_without_the_first_kind(ssh: Ssh, tmp_path: Path) -> None
         door = Door(other.address, other.port)
         assert [key.kind for key in ssh.scan([door])[door]] == ["ecdsa-sha2-nistp256"]
         assert state(ssh, door, other.known_hosts_lines()) is PinState.FITS
+
+
+def test_scan_beside_hosts_that_hold_it_up(ssh: Ssh, host: PracticeHost, door: Door, tmp_path: Path) -> None:
+    """Three that greet and go silent, and one that never ends the exchange: only they show no key."""
+    second = PracticeHost(tmp_path / "hosts")
+    second.sshd.key_types = ("ecdsa",)
+    bad = [Door(f"127.0.0.{number}", door.port) for number in (2, 3, 4, 5)]
+    turns = 0
+
+    def check() -> None:
+        nonlocal turns
+        turns += 1
+
+    with contextlib.ExitStack() as servers:
+        servers.enter_context(second)
+        for one in bad:
+            servers.enter_context(hostile(one.address, one.port, drips=one is bad[0]))
+        other = Door(second.address, second.port)
+        began = time.monotonic()
+        shown = ssh.scan([*bad, door, other], check)
+        assert time.monotonic() - began < 25
+    assert {one: [key.kind for key in keys] for one, keys in shown.items()} == {
+        **{one: [] for one in bad}, door: ["ssh-ed25519"], other: ["ecdsa-sha2-nistp256"],
+    }  # fmt: skip
+    assert turns > 50
+
+
+def test_a_check_that_raises_ends_the_scan(ssh: Ssh, door: Door) -> None:
+    def check() -> None:
+        raise Interrupted(15)
+
+    with hostile(drips=True) as port, pytest.raises(Interrupted):
+        ssh.scan([door, Door("127.0.0.1", port)], check)
 
 
 def test_the_fingerprint_is_the_one_that_ssh_prints(ssh: Ssh, host: PracticeHost, door: Door, tmp_path: Path) -> None:

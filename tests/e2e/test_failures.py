@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.conftest import Crew
 from tests.practice.choice import practice_host
+from tests.support.hostile import hostile
 from tests.support.keys import KeyPair
 from tests.support.lab import Lab
 from tests.support.plain import only
@@ -223,6 +224,15 @@ def fingerprint(line: str) -> str:
     said = subprocess.run(["ssh-keygen", "-lf", "-"], input=line.splitlines()[0], text=True, capture_output=True,
                           check=True)  # fmt: skip
     return said.stdout.split()[1]
+
+
+def test_a_host_that_shows_no_key(spare: Lab) -> None:
+    with hostile(drips=True) as port:
+        ssh = f"{{address: 127.0.0.1, user: root, port: {port}}}"
+        spare.config.write_text(spare.config.read_text().replace("  k0s:", f"  - role: worker\n    ssh: {ssh}\n  k0s:"))
+        done = spare.run("apply", K0SCTL_RESTORE="never").failed(4, "no host key is shown")
+    assert f"no host key is shown: 127.0.0.1:{port}. Next: " in done.last
+    assert "k0sctl apply" not in spare.report()["facts"]
 
 
 def test_closed_doors(running: Lab, tmp_path: Path, cluster_key: KeyPair) -> None:

@@ -11,7 +11,7 @@ from handler.causes import archives_found, removal, ssh_lines
 from handler.cluster import ClusterConfig
 from handler.commands.checks.settings import rejected
 from handler.commands.context import Context
-from handler.commands.hosts import pinned_keys, pins_path, wrong_host_keys
+from handler.commands.hosts import no_host_keys, pinned_keys, pins_path, wrong_host_keys
 from handler.commands.looking import look_at
 from handler.door import Door
 from handler.errors import ConfigurationError, ToolFailed
@@ -116,10 +116,7 @@ def _host_keys(ctx: Context, area: Area, hosts: Collection[Host], *, everyone: b
         checks = {check.name: check for check in ctx.ssh.check(shown)} if pinned is not None else {}
     for host in hosts:
         if not shown[_door(host)]:
-            silent = ToolFailed(
-                "the SSH door is open, but no host key is shown", resolution="look at its sshd: journalctl -u ssh"
-            )
-            area.problem(host.label, silent)
+            area.problem(host.label, no_host_keys([_door(host)]))
     showing = [host for host in hosts if shown[_door(host)]]
     if pinned is None:
         lines = [key.line(_name(host)) for host in showing for key in shown[_door(host)]]
