@@ -116,10 +116,14 @@ def _together(problems: Sequence[ConfigurationError]) -> ConfigurationError:
 
 
 def _each_once(hosts: Iterable[Host]) -> list[Host]:
-    """Files may name the same host; the configuration is the first of them."""
-    once: dict[tuple[str, str, int], Host] = {}
+    """Files may name the same host; the configuration is the first of them.
+
+    The same address behind a bastion is another host.
+    """
+    once: dict[tuple[str, bool, str, int], Host] = {}
     for host in hosts:
-        once.setdefault((host.connection, normalised(host.address) or host.address.lower(), host.port), host)
+        address = normalised(host.address) or host.address.lower()
+        once.setdefault((host.connection, host.bastion, address, host.port), host)
     return list(once.values())
 
 

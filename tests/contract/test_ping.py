@@ -205,6 +205,18 @@ def test_what_is_behind_a_bastion_is_not_judged(lab: Lab) -> None:
     assert "not judged: 127.0.0.1:1, localhost" in done.last
 
 
+def test_a_host_of_the_same_address_as_one_behind_a_bastion(lab: Lab) -> None:
+    closed_port(lab, 1)
+    here = "{address: 127.0.0.1, user: root, port: 1}"
+    behind = "{address: 127.0.0.1, user: root, port: 1, bastion: {address: 127.0.0.1}}"
+    text = lab.config.read_text()
+    for both in ((behind, here), (here, behind), (here, here, behind, behind)):
+        hosts = "".join(f"  - {{role: worker, ssh: {one}}}\n" for one in both)
+        lab.config.write_text(text.replace(f"  - role: worker\n    ssh: {here}\n", hosts))
+        _, result = ping(lab, 4)
+        assert sorted(node["verdict"] for node in result["nodes"]) == ["SSH door closed", "not judged", "ok"]
+
+
 # --- files ----------------------------------------------------------------------------------------------------
 
 
