@@ -221,10 +221,20 @@ def _concluded(ctx: Context, nodes: Sequence[Node], found: Found) -> str:
         raise wrong_host_keys(ctx, wrong)
     if rights:
         raise rights
-    judged = sum(node.verdict is Verdict.OK for node in nodes)
+    return _summary(nodes, found)
+
+
+def _summary(nodes: Sequence[Node], found: Found) -> str:
+    """What was looked at, and nothing else, is said to be fine."""
+    reached = [node for node in nodes if node.verdict is Verdict.OK]
+    told = ["1 node reached" if len(reached) == 1 else f"{len(reached)} nodes reached"]
+    tried, opened = len(found.doors), sum(found.answer(door).open for door in found.doors)
+    if tried:
+        told.append(f"SSH doors open: {opened} of {tried}")
+    if untried := [node.host.label for node in reached if all(seen.door is None for seen in node.seen)]:
+        told.append(f"no SSH door tried: {', '.join(untried)}")
     rest = [node.host.label for node in nodes if node.verdict is Verdict.NOT_JUDGED]
-    doors = ", SSH doors open" if found.doors else ""
-    return f"{judged} node(s) reached{doors}" + (f"; not judged: {', '.join(rest)}" if rest else "")
+    return ", ".join(told) + (f"; not judged: {', '.join(rest)}" if rest else "")
 
 
 def _no_rights(said: str) -> ConfigurationError:

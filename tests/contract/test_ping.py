@@ -217,6 +217,29 @@ def test_a_host_of_the_same_address_as_one_behind_a_bastion(lab: Lab) -> None:
         assert sorted(node["verdict"] for node in result["nodes"]) == ["SSH door closed", "not judged", "ok"]
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ("", "1 node reached, SSH doors open: 1 of 1"),
+        ("openSSH", "2 nodes reached, SSH doors open: 1 of 1, no SSH door tried: 127.0.0.1:1"),
+        ("winRM", "2 nodes reached, SSH doors open: 1 of 1, no SSH door tried: 127.0.0.1:1"),
+    ],
+)
+def test_the_last_line_tells_which_doors_were_tried(lab: Lab, more: str, told: str) -> None:
+    closed_port(lab, 1)
+    host = "  - role: worker\n    ssh: {address: 127.0.0.1, user: root, port: 1}\n"
+    assert host in lab.config.read_text()
+    other = host.replace("ssh", more) if more else ""
+    lab.config.write_text(lab.config.read_text().replace(host, other))
+    done, _ = ping(lab, 0)
+    assert f"ping ok: {told}. Report" in done.last
+
+
+def test_without_a_door_that_could_be_tried(apart: Lab) -> None:
+    done, _ = ping(apart, 0)
+    assert "ping ok: 1 node reached, no SSH door tried: 10.8.0.1:22. Report" in done.last
+
+
 # --- files ----------------------------------------------------------------------------------------------------
 
 
