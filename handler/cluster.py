@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING, Final
 from handler.envsubst import Location, Reference, Template
 from handler.errors import ConfigurationError
 from handler.hosts import ROLES, Host, hosts_of
-from handler.nodes import Fields, Source, compose, fields_of, is_null, one_error, section_of, text_of
+from handler.nodes import (
+    Fields,
+    Source,
+    compose,
+    fields_of,
+    is_null,
+    one_error,
+    own_fields,
+    refuse_bombs,
+    section_of,
+    text_of,
+)
 from handler.secret import Secret
 
 if TYPE_CHECKING:
@@ -80,6 +91,7 @@ def read(text: str, *, name: str, variables: Mapping[str, str], home: str) -> Cl
     secrets = tuple(Secret(value) for key, value in environment.items() if SECRET_NAMES.search(key))
     source = Source(name, lambda index: template.where(index, environment), secrets)
     documents = compose(filled, source)
+    refuse_bombs(documents, source)
     cluster = fields_of(the_cluster(documents, source))
     spec = section_of(cluster, "spec")
     hosts = hosts_of(spec, source=source, home=home)
@@ -113,7 +125,7 @@ def is_cluster(text: str) -> bool:
     except ConfigurationError:
         return bool(_CLUSTER_LINE.search(text))
     stated = [
-        (text_of(fields, "apiVersion") or "", text_of(fields, "kind") or "") for fields in map(fields_of, documents)
+        (text_of(fields, "apiVersion") or "", text_of(fields, "kind") or "") for fields in map(own_fields, documents)
     ]
     return any(version.lower().startswith(_GROUP) and kind.lower() == "cluster" for version, kind in stated)
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Deeper nesting is no configuration; the YAML library, which recurses in C, must not meet it.
 DEEPEST: Final = 200
+#: More mappings than this are merged into one by nobody.
+_MOST_MERGED: Final = 10_000
 
 
 class Source:
@@ -74,21 +76,54 @@ def compose(text: str, source: Source) -> list[Node]:
 
 def _refuse_loops(root: Node, source: Source) -> None:
     """An alias inside its own anchor has no end; everything after this may recurse."""
+    for _ in _bottom_up(root, source):
+        pass
+
+
+def _bottom_up(root: Node, source: Source) -> Iterator[Node]:
+    """All nodes, each once, and after all that it holds."""
     done: set[int] = set()
     above: set[int] = set()
 
-    def visit(node: Node) -> None:
+    def visit(node: Node) -> Iterator[Node]:
         if id(node) in above:
             source.fail(node, "an anchor holds an alias to itself")
         if id(node) in done:
             return
         above.add(id(node))
         for child in _children(node):
-            visit(child)
+            yield from visit(child)
         above.discard(id(node))
         done.add(id(node))
+        yield node
 
-    visit(root)
+    yield from visit(root)
+
+
+def refuse_bombs(documents: Iterable[Node], source: Source) -> None:
+    """Aliases make a short text long and deep: `fields_of` must meet none that it would not come to the end of.
+
+    Raises:
+        ConfigurationError: where there is one.
+    """
+    for document in documents:
+        depth: dict[int, int] = {}
+        merged: dict[int, int] = {}
+        for node in _bottom_up(document, source):
+            depth[id(node)] = 1 + max((depth[id(child)] for child in _children(node)), default=-1)
+            if depth[id(node)] > DEEPEST:
+                source.fail(node, f"this is nested more than {DEEPEST} levels deep, its aliases included")
+            merged[id(node)] = 1 + sum(merged[id(one)] for one in _all_merged(node))
+            if merged[id(node)] > _MOST_MERGED:
+                source.fail(node, f"this brings in more than {_MOST_MERGED} mappings by <<")
+
+
+def _all_merged(node: Node) -> Iterator[Node]:
+    from yaml.nodes import MappingNode  # noqa: PLC0415
+
+    if isinstance(node, MappingNode):
+        for key, value in node.value:
+            yield from _merged(value) if is_merge(key) else ()
 
 
 def _children(node: Node) -> Iterator[Node]:
@@ -119,7 +154,7 @@ def values_of(documents: Iterable[Node], *, without: Collection[str]) -> Iterato
         if isinstance(node, ScalarNode):
             yield node
         elif isinstance(node, MappingNode):
-            waiting.extend(value for key, value in reversed(node.value) if str(key.value).lower() not in without)
+            waiting.extend(value for key, value in reversed(node.value) if _name(key).lower() not in without)
         else:
             waiting.extend(reversed(list(_children(node))))
 
@@ -136,15 +171,34 @@ def fields_of(*layers: Node) -> Fields:
     """
     from yaml.nodes import MappingNode  # noqa: PLC0415
 
-    found: Fields = {}
+    found: dict[str, dict[Node, None]] = {}
     for layer in layers:
         if not isinstance(layer, MappingNode):
             continue
         for key, value in layer.value:
-            added = fields_of(*_merged(value)) if is_merge(key) else {str(key.value): (value,)}
+            added = fields_of(*_merged(value)) if is_merge(key) else {_name(key): (value,)}
             for name, nodes in added.items():
-                found[name] = nodes if is_null(nodes[0]) else (*found.get(name, ()), *nodes)
-    return found
+                under = {} if is_null(nodes[0]) else found.get(name, {})
+                for node in nodes:
+                    under.pop(node, None)  # of one that comes twice only the last place counts
+                    under[node] = None
+                found[name] = under
+    return {name: tuple(nodes) for name, nodes in found.items()}
+
+
+def own_fields(node: Node) -> Fields:
+    """The fields that stand in the mapping itself; nothing is merged."""
+    from yaml.nodes import MappingNode  # noqa: PLC0415
+
+    pairs = node.value if isinstance(node, MappingNode) else []
+    return {_name(key): (value,) for key, value in pairs if not is_merge(key)}
+
+
+def _name(key: Node) -> str:
+    """The name of a field; a key may be a list, whose text could have no end, and which is no name."""
+    from yaml.nodes import ScalarNode  # noqa: PLC0415
+
+    return str(key.value) if isinstance(key, ScalarNode) else ""
 
 
 def section_of(fields: Fields, name: str) -> Fields:
@@ -216,7 +270,7 @@ class Edit:
                 merged = isinstance(value, SequenceNode)
                 yield key, SequenceNode(value.tag, [self(one) for one in value.value]) if merged else self(value)
                 continue
-            name = str(key.value)  # a key may be a list
+            name = _name(key)
             if name not in self.without and self.only in (None, name):
                 yield key, self.fields[name](value) if name in self.fields else value
 

@@ -133,6 +133,8 @@ def test_no_yaml_is_told_with_its_place(text: str, place: str) -> None:
         ("apiVersion: k0s.k0sproject.io/v1beta1\nkind: ClusterConfig\n", False),
         ("apiVersion: cluster.x-k8s.io/v1beta1\nkind: Cluster\n", False),
         ("data: |\n  apiVersion: k0sctl.k0sproject.io/v1beta1\n  kind: Cluster\n", False),
+        ("a: &a {apiVersion: k0sctl.k0sproject.io/v1beta1}\n<<: *a\nkind: Cluster\n", False),
+        ("? [apiVersion]\n: k0sctl.k0sproject.io/v1beta1\n", False),
         ("- 1\n", False),
         ("x: {port: ${PORT:-22}}\n", False),
         ("", False),
@@ -140,3 +142,15 @@ def test_no_yaml_is_told_with_its_place(text: str, place: str) -> None:
 )
 def test_which_files_are_k0sctls(text: str, is_one: bool) -> None:
     assert is_cluster(text) is is_one
+
+
+@pytest.mark.parametrize("link", ["{{<<: [*a{0}, *a{0}]}}", "{{<<: *a{0}}}", "{{? [*a{0}, *a{0}] : 1}}"])
+def test_what_a_file_merges_does_not_make_it_a_configuration(link: str) -> None:
+    """Nobody asks for its fields, however many they would be."""
+    lines = ["- &a0 {k: 10.0.0.1}", *(f"- &a{n} {link.format(n - 1)}" for n in range(1, 1500))]
+    text = "\n".join(lines)
+    assert not is_cluster(text)
+    assert found(text) == ["10.0.0.1"]
+    rooted = "x:\n" + text.replace("- &", "  - &") + "\n<<: *a1499\n"
+    assert not is_cluster(rooted)
+    assert found(rooted) == ["10.0.0.1"]

@@ -343,6 +343,12 @@ def test_merges_count_as_in_k0sctl() -> None:
 # faults
 
 
+def bomb(link: str) -> str:
+    """A configuration in which 1500 mappings stand for one another, each in the same way for the one before."""
+    lines = ["x:", "- &a0 {role: worker}", *(f"- &a{n} {link.format(n - 1)}" for n in range(1, 1500))]
+    return "\n".join([*lines, ONE.replace("- role", "- <<: *a1499\n    role")])
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -354,6 +360,9 @@ def test_merges_count_as_in_k0sctl() -> None:
         ("a: \udcff\n", "yaml:1:4: no valid YAML: it holds a character"),
         ("[" * 100_000, "nested more than 200 levels"),
         (HEAD + "  hosts: &a [*a]\n", "yaml:5:10: an anchor holds an alias to itself"),
+        (bomb("{{<<: [*a{0}, *a{0}]}}"), "yaml:15:3: this brings in more than 10000 mappings by <<"),
+        (bomb("{{<<: *a{0}}}"), "yaml:202:3: this is nested more than 200 levels deep, its aliases included"),
+        (bomb("{{role: controller, ssh: {{address: h, bastion: *a{0}}}}}"), "this is nested more than 200 levels deep"),
         (HEAD + "  hosts:\n  - &a {<<: *a}\n", "an anchor holds an alias to itself"),
         ("", "no document of kind Cluster"),
         ("# only a comment\n", "no document of kind Cluster"),
@@ -549,6 +558,18 @@ def test_an_anchor_used_elsewhere_keeps_its_fields() -> None:
     found = yaml.safe_load(derive(config))["spec"]
     assert found["k0s"]["config"] == {"one": {"apply": {"b": ["a"]}, "files": "x"}, "two": {"files": []}}
     assert found["hosts"] == [{"role": "controller", "ssh": {"address": "h"}, "hooks": {}}]
+
+
+def test_what_is_merged_often_is_read_once() -> None:
+    """Less than what is refused, and in every section again: that would take a lifetime."""
+    names = ("bastion", "bastion", "bastion", "bastion")
+    lines, below = ["x:", "- &b0 {address: h, user: u}"], "b0"
+    for level, name in enumerate(names, 1):
+        lines.append(f"- &a{level}x0 {{{name}: *{below}, address: h}}")
+        lines += [f"- &a{level}x{n} {{<<: [*a{level}x{n - 1}, *a{level}x{n - 1}]}}" for n in range(1, 12)]
+        below = f"a{level}x11"
+    hosts = f"  hosts:\n  - {{role: controller, ssh: *{below}}}\n"
+    assert read("\n".join([*lines, HEAD + hosts])).hosts[0].bastion
 
 
 def test_aliases_stay_aliases() -> None:
