@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,8 @@ from handler.nodes import Source, compose, values_of
 DOCUMENTING: Final = frozenset(
     ("description", "comment", "comments", "note", "notes", "annotations", "label", "labels", "doc", "docs")
 )
+#: The name of a network device, or its number; Python lets everything pass, line ends too.
+_ZONE: Final = re.compile(r"[\w.-]{1,15}", re.ASCII)
 _BROADCAST: Final = ipaddress.IPv4Address("255.255.255.255")
 
 
@@ -31,8 +34,11 @@ def normalised(text: str) -> str:
         address = ipaddress.ip_address(text.strip())
     except ValueError:
         return ""
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.scope_id is not None and not _ZONE.fullmatch(address.scope_id):
+        return ""
+    return str(address.ipv4_mapped or address)
 
 
 def same_address(one: str, other: str) -> bool:

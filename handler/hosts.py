@@ -104,16 +104,16 @@ def _remote(
     default = {"ssh": 22, "openSSH": 22, "winRM": 5986 if is_true(fields, "useHTTPS") else 5985}[connection]
     port = _port(fields, default, label=f"host {index + 1}", source=source)
     key_path = text_of(fields, "keyPath")
-    if not _is_address(address):
+    named = options.get("hostname", address) if connection == "ssh" else address
+    if wrong := [one for one in (address, named) if not _is_address(one)]:
         source.problem(
             fields.get("address", nodes)[-1],
-            f"host {index + 1} has {f'the address {address!r}' if address else 'no address'}; "
+            f"host {index + 1} has {f'the address {wrong[0]!r}' if wrong[0] else 'no address'}; "
             "allowed: a name or an IP address, without port or brackets",
         )
         return None
     if connection == "ssh":
         # k0sctl takes 22 for "not stated", and ssh options then count
-        address = options.get("hostname", address)
         port = int(options["port"]) if port == default and options.get("port", "").isdecimal() else port
     bastion = any(not is_null(one) for one in fields.get("bastion", ()))
     proxied = any(options.get(name, "none").lower() != "none" for name in ("proxyjump", "proxycommand"))
@@ -121,7 +121,7 @@ def _remote(
         index=index,
         role=role,
         connection=connection,
-        address=address,
+        address=named,
         port=port,
         user=text_of(fields, "user") or {"ssh": "root", "winRM": "Administrator"}.get(connection),
         key_path=f"{home}{key_path[1:]}" if key_path and re.match(r"~(/|$)", key_path) else key_path,
@@ -145,14 +145,10 @@ def _port(fields: Fields, default: int, *, label: str, source: Source) -> int:
 
 def _is_address(text: str) -> bool:
     if ":" not in text:
-        return bool(re.fullmatch(r"[^\s/\[\]@]+", text))
-    import ipaddress  # noqa: PLC0415 - only IPv6 needs it
+        return bool(re.fullmatch(r"[^\s/\[\]@\x00-\x1f\x7f-\x9f]+", text))
+    from handler.addresses import normalised  # noqa: PLC0415 - only IPv6 needs it
 
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
+    return text == text.strip() and bool(normalised(text))
 
 
 def _options(fields: Fields) -> dict[str, str]:

@@ -284,6 +284,16 @@ def test_the_problems_of_all_files_are_told_together(lab: Lab) -> None:
     assert "5 files cannot be used" in done.last
 
 
+def test_addresses_that_are_none(apart: Lab) -> None:
+    """A zone of IPv6 may hold anything for Python, and stood in the log, and among mtr's arguments."""
+    forged = r'a: ["fe80::1%x\n10.9.9.9 (victim:22): reached, hops: 1\e[2J", "fe80::1%x\0y", 10.8.0.2]'
+    (apart.work / "config" / "a.yaml").write_text(forged)
+    done, result = ping(apart, 0)
+    assert [other["address"] for other in result["others"]] == ["10.8.0.2"]
+    (log,) = apart.auditlog.glob("*-ping.log")
+    assert "victim" not in done.stderr + log.read_text()
+
+
 def test_one_bad_file_is_the_message(lab: Lab) -> None:
     (lab.work / "config" / "a.yaml").write_bytes(b"a: \xe4")
     done, _ = ping(lab, 2)

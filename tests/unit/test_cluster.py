@@ -399,6 +399,10 @@ def test_documents_that_do_not_fit(text: str, expected: str) -> None:
         ("role: worker, ssh: {address: '10.0.0.1:22'}", "host 1 has the address '10.0.0.1:22'"),
         ("role: worker, ssh: {address: root@h}", "host 1 has the address 'root@h'"),
         ("role: worker, ssh: {address: 'a b'}", "host 1 has the address 'a b'"),
+        (r'role: worker, ssh: {address: "a\0b"}', r"host 1 has the address 'a\\x00b'"),
+        (r'role: worker, ssh: {address: "a\e[2Jb"}', r"host 1 has the address 'a\\x1b"),
+        (r'role: worker, ssh: {address: "fe80::1%lo\n10.9.9.9  ok"}', r"host 1 has the address 'fe80::1%lo\\n10"),
+        (r'role: worker, ssh: {address: h, options: {HostName: "a\nb"}}', r"host 1 has the address 'a\\nb'"),
         *(
             (f"role: worker, ssh: {{address: h, port: {port}}}", "yaml:5:50: host 1 has the port .*from 1 to 65535")
             for port in ("0", "-1", "65536", "ssh", "'22'", '"22"', "022", "2_2", "22.0", "0x16", "٣")
