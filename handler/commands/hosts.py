@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ from handler.workspace import write_private
 
 #: The probe only reads; a cluster that does not answer in this time is unclear.
 _PROBE_AT_MOST: Final = timedelta(minutes=2)
+_MOST_BYTES: Final = 8 << 20
 
 
 def ready(ctx: Context) -> ClusterConfig:
@@ -80,10 +82,19 @@ def original_config(ctx: Context, config: ClusterConfig) -> Path:
 def text_of_file(ctx: Context, path: Path) -> str:
     """
     Raises:
-        ConfigurationError: it is not UTF-8 text, and where.
+        ConfigurationError: it is no file, too large, or not UTF-8 text, and where.
         OSError: it cannot be read.
     """
-    raw = (ctx.cwd / path).read_bytes()
+    kind = (ctx.cwd / path).stat().st_mode
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):  # a directory is an error of its own
+        raise ConfigurationError(f"{path} is a device or a pipe", resolution=f"put a file there, or remove {path}")
+    with (ctx.cwd / path).open("rb") as file:
+        raw = file.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:
+        raise ConfigurationError(
+            f"{path} has more than {_MOST_BYTES >> 20} MiB, which no configuration has",
+            resolution=f"put the right file there, or remove {path}",
+        )
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

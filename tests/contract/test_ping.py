@@ -284,6 +284,18 @@ def test_the_problems_of_all_files_are_told_together(lab: Lab) -> None:
     assert "5 files cannot be used" in done.last
 
 
+def test_what_is_no_file_is_not_read(lab: Lab) -> None:
+    config = lab.work / "config"
+    os.mkfifo(config / "a.yaml")
+    (config / "b.yaml").symlink_to("/dev/zero")
+    with (config / "c.yaml").open("wb") as file:
+        file.truncate((8 << 20) + 1)
+    done, _ = ping(lab, 2)
+    for told in ("a.yaml is a device or a pipe", "b.yaml is a device or a pipe", "c.yaml has more than 8 MiB"):
+        assert f"config/{told}" in done.stderr
+    assert "3 files cannot be used" in done.last
+
+
 def test_addresses_that_are_none(apart: Lab) -> None:
     """A zone of IPv6 may hold anything for Python, and stood in the log, and among mtr's arguments."""
     forged = r'a: ["fe80::1%x\n10.9.9.9 (victim:22): reached, hops: 1\e[2J", "fe80::1%x\0y", 10.8.0.2]'
