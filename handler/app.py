@@ -209,13 +209,14 @@ def _log_directory(run: Run, settings: Settings) -> Iterator[None]:
 
 
 def _save_log(run: Run, context: Context) -> None:
-    """Save what the tools logged, masked; on every way out."""
+    """Save what the tools logged, masked and fit for a terminal, as on stderr; on every way out."""
     if run.log_dir is None or not context.has_log:
         return
     path = run.log_dir / f"{run.stem}.{run.log_suffix}"
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.writelines(run.reporter.redactor.mask(line) + "\n" for line in context.log_lines())
+        # a file's name may hold bytes that are no text
+        with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(run.reporter.mask(line) + "\n" for line in context.log_lines())
     except OSError as error:
         run.reporter.warn(f"the log could not be saved to {path}: {error.strerror}")
 

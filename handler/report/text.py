@@ -8,7 +8,8 @@ from typing import Final
 
 #: Colours, cursor movements, titles and hyperlinks. k0sctl colours the diff of a dry run even without a terminal.
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_]|[ -/]+[0-~])")
-_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+#: The last ones are bytes of a file name that are no text: control characters where a terminal takes single bytes.
+_CONTROLS: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\udc80-\udc9f]")
 _THOUSAND: Final = 1000
 _MINUTE: Final = 60
 _TEN: Final = 9.95

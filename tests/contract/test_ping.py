@@ -306,6 +306,19 @@ def test_addresses_that_are_none(apart: Lab) -> None:
     assert "victim" not in done.stderr + log.read_text()
 
 
+def test_the_name_of_a_file_cannot_steer_a_terminal(lab: Lab) -> None:
+    """The log is read in one, and sent by mail."""
+    config = os.fsencode(lab.work / "config")
+    Path(os.fsdecode(config + b"/\x1b[2J\x1b]0;evil\x07\x9b\tx\xff.yaml")).write_text("a: 192.0.2.1")
+    lab.prefix = ["unshare", "-n"] if os.geteuid() == 0 else []
+    lab.run("ping", PYTHONIOENCODING="utf-8:backslashreplace")
+    (log,) = lab.auditlog.glob("*-ping.log")
+    said = log.read_text()
+    assert "192.0.2.1 (config/" in said
+    assert "\tx" in said
+    assert not [char for char in said if not char.isprintable() and char not in "\n\t"]
+
+
 def test_one_bad_file_is_the_message(lab: Lab) -> None:
     (lab.work / "config" / "a.yaml").write_bytes(b"a: \xe4")
     done, _ = ping(lab, 2)

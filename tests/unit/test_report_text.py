@@ -21,6 +21,7 @@ from handler.report.text import clean, lines, one_line, seconds_text, size_text
         ("10%\r20%\r\nend", "10%\n20%\nend"),
         ("a\x00b\x08\x9b31m", "a?b??31m"),
         ("a\u202eb\u2028c", "a?b?c"),
+        ("a\udc9b2J", "a?2J"),
         ("\x1b", "?"),
         ("Köln ⠋", "Köln ⠋"),
     ],
