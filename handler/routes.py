@@ -7,6 +7,7 @@ of a host that is down. Only the target's own address at the end of the list is 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -75,7 +76,7 @@ def read_route(text: str, *, address: str) -> Route | None:
     try:
         hubs = json.loads(text)["report"]["hubs"]
         return Route(address=address, hubs=tuple(_hub(hub) for hub in hubs))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 
@@ -83,11 +84,23 @@ def _hub(raw: Mapping[str, str | float]) -> Hub:
     return Hub(
         count=int(raw["count"]),
         host=str(raw["host"]),
-        loss=float(raw["Loss%"]),
+        loss=_between(raw["Loss%"], _ALL),
         sent=int(raw["Snt"]),
-        last=float(raw["Last"]),
-        average=float(raw["Avg"]),
-        best=float(raw["Best"]),
-        worst=float(raw["Wrst"]),
-        deviation=float(raw["StDev"]),
+        last=_between(raw["Last"]),
+        average=_between(raw["Avg"]),
+        best=_between(raw["Best"]),
+        worst=_between(raw["Wrst"]),
+        deviation=_between(raw["StDev"]),
     )
+
+
+def _between(raw: str | float, most: float = sys.float_info.max) -> float:
+    """A number from 0 to ``most``; JSON of Python knows NaN, too.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = float(raw)
+    if not 0 <= number <= most:
+        raise ValueError(f"{number} is not from 0 to {most}")
+    return number

@@ -103,6 +103,22 @@ def test_no_report(text: str) -> None:
     assert read_route(text, address=TARGET) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 200_000,
+        '{"report": {"hubs": ' + "[" * 200_000,
+        *(report({**hub(1, TARGET), "Loss%": loss}) for loss in (-5, -0.1, 100.1, float("nan"), float("inf"))),
+        *(report({**hub(1, TARGET), name: float("inf")}) for name in ("count", "Snt", "Avg")),
+        report({**hub(1, TARGET), "Best": -1}),
+        report({**hub(1, TARGET), "count": "9" * 5000}),
+    ],
+    ids=lambda text: f"{len(text)} characters",
+)
+def test_a_hostile_report_is_none(text: str) -> None:
+    assert read_route(text, address=TARGET) is None
+
+
 def ended(stderr: str = "", exit_code: int = 0) -> Result:
     return Result(program="mtr", exit_code=exit_code, stdout="", stderr=stderr, seconds=1)
 
