@@ -81,7 +81,7 @@ def readme_tables() -> dict[str, str]:
     return {
         "commands": _markdown(
             ("command", "does", "needs"),
-            ((f"`{_called(command)}`", command.does, _needs(command)) for command in COMMANDS),
+            ((f"`{_called(command)}`", command.does, needs(command)) for command in COMMANDS),
         ),
         "settings": _markdown(
             ("variable", "default", "used by", "meaning"),
@@ -92,7 +92,8 @@ def readme_tables() -> dict[str, str]:
     }
 
 
-def _needs(command: Command) -> str:
+def needs(command: Command) -> str:
+    """What a command cannot work without, in few words; a dash for nothing."""
     if command.name == "check":
         return "what is set"
     return ", ".join([*sorted(command.needs), *(f"{need} {when}" for need, when in command.also_needs.items())]) or "–"
