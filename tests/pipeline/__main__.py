@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from tests.pipeline import taskfiles
-from tests.pipeline.template import TASKS
+from tests.pipeline import picture, taskfiles
+from tests.pipeline.picture import PICTURE
+from tests.pipeline.template import PIPELINE, TASKS
 
 _HELP: Final = "python -m tests.pipeline check|renew"
 
@@ -17,10 +18,11 @@ def main(words: list[str]) -> int:
         return 2
     if words == ["renew"]:
         taskfiles.renew(TASKS)
-    if problems := taskfiles.problems(TASKS):
+        picture.renew(PIPELINE, PICTURE)
+    if problems := taskfiles.problems(TASKS) + picture.problems(PIPELINE, PICTURE):
         print(*problems, "./dev fix renews them", sep="\n", file=sys.stderr)
         return 1
-    print("the task files agree with the code")
+    print("the task files agree with the code, the picture with the pipeline")
     return 0
 
 
