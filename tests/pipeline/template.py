@@ -149,7 +149,8 @@ class Step:
 
     @property
     def name(self) -> str:
-        return str(self.body.get(self.kind, ""))
+        found = self.body.get(self.kind)
+        return found if isinstance(found, str) else ""
 
 
 def steps(job: Mapping[str, Node]) -> Iterator[Step]:

@@ -1,0 +1,75 @@
+"""A sample for each rule that breaks it: the template or its variables with one text in the place of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from tests.pipeline.template import FLEET as F
+from tests.pipeline.template import PIPELINE as P
+from tests.pipeline.template import VARIABLES as V
+
+#: The rule, the file, a text in it, the text instead, and words of the complaint.
+BROKEN: Final[list[tuple[str, Path, str, str, str]]] = [
+    ("structure", P, "user_data:", "k0sctl_task:", "k0sctl_task is no key"),
+    ("structure", P, "      - *store\n", "      - { <<: *store, colour: red }\n", "colour is no key"),
+    ("structure", P, "  - name: uninstall\n", "  - name: Uninstall\n", "no identifier"),
+    ("structure", P, "put: rescue\n", "put: rescued\n", "no resource rescued"),
+    ("structure", P, "{ get: verifytime,", "{ get: backuptime,", "resource verifytime: nothing uses it"),
+    ("structure", P, "    type: email\n", "    type: mail\n", "nobody knows the type mail"),
+    ("structure", P, "  - name: email\n    type: registry-image", "  - name: post\n    type: registry-image", "knows"),
+    ("structure", P, "source: ((email))", "source: ((confirm_init))", "its source is"),
+    ("structure", P, "jobs: [init, reinit, uninstall]", "jobs: [init, uninstall]", "reinit: it is in no group"),
+    ("structure", P, "jobs: [init,", "jobs: [again, init,", "there is no job again"),
+    ("structure", P, "{ <<: *image, passed: [install] }", "{ <<: *image, passed: [update] }", "which is no job"),
+    ("structure", P, "- { <<: *config, passed: [ping] }", "- { <<: *config, passed: [init] }", "never goes through"),
+    ("structure", P, "inputs: [backup]", "inputs: [backups]", "nothing before it makes backups"),
+    ("structure", P, "timeout: 2h", "timeout: ((.:settings.timeout))", "timeout takes no variable"),
+    ("structure", P, "      - task: ping\n", "      - tusk: ping\n", "no kind of step"),
+    ("timeouts", P, "trigger: true, timeout: 5m }", "trigger: true }", "get pingtime: timeout is ''"),
+    ("timeouts", P, "timeout: 2h", "timeout: forever", "task install: timeout is 'forever'"),
+    ("timeouts", P, "timeout: 5m\n", "\n", "put email"),
+    ("one_at_a_time", P, "serial_groups: [cluster]", "serial: true", "must be the one that all share"),
+    ("one_at_a_time", P, "  - name: init\n    <<: *changes", "  - name: init\n    <<: *looks", "must be the one"),
+    ("told", P, "      on_error: *errored\n", "", "on_error must be a put of a mail"),
+    ("told", P, "      on_abort: *aborted\n", "      on_abort: { put: email }\n", "on_abort must be a put of a mail"),
+    ("told", P, "        inputs: detect #", "        inputs: [auditlog] #", "with inputs: detect"),
+    ("told", P, '["auditlog/*.log", "auditlog/*.json"]', '["auditlog/*.log"]', "lacks the log or the report"),
+    ("told", P, "on_success: *succeeded", "on_success: { put: email }", "on_success must be inside try"),
+    ("logs_survive", P, "outputs: [{ name: auditlog }, { name: backup }]", "outputs: [{ name: backup }]", "auditlog"),
+    ("shallow", P, "params: { depth: 1, fetch_tags: false,", "params: { fetch_tags: false,", "need depth: 1"),
+    ("plain_puts", P, "params: { repository: backup }", "params: { repository: backup, force: true }", "force"),
+    ("plain_puts", P, "params: { repository: backup }", "params: { repository: backup, rebase: true }", "rebase"),
+    ("rescued", P, "      on_error: *rescue\n", "", "on_error must put the same repository"),
+    ("rescued", P, "put: rescue\n", "put: backup\n", "on a rescue branch"),
+    ("rescued", P, "rescue-((.:restore.commit))", "rescue", "must differ from one read commit to the next"),
+    ("kept_when_refused", P, "on_failure: { try: *store }", "on_failure: *failed", "must try to put"),
+    ("no_reruns", P, "      disable_reruns: true\n", "", "job install: disable_reruns must be true"),
+    ("no_reruns", F, "    disable_reruns: true", "    #", "job set-clusters: disable_reruns"),
+    ("same_versions", P, "{ <<: *image, passed: [ping] }", "*image", "job install, get image: passed must be"),
+    ("same_versions", P, "- { <<: *config, passed: [install] }", "- { <<: *config, passed: [ping] }", "get config"),
+    ("no_secret_handed_on", F, "        var_files:", "        vars: { key: ((k)) }\n        var_files:", "never from"),
+    ("no_secret_handed_on", F, "{ cluster: ((.:cluster)) }", "{ key: ((k0s.key)) }", "show ((k0s.key)) to everybody"),
+    ("nothing_public", P, "  - name: ping\n", "  - name: ping\n    public: true\n", "ping: public must not be set"),
+    ("no_logic", P, "run: { path: k0sctl-handler, user: root }", "run: { path: bash, user: root }", "run must be"),
+    ("no_logic", P, "run: { path: k0sctl-handler, user: root }", "run: { path: k0sctl-handler }", "user: root"),
+    ("no_logic", P, "args: [--all]", "args: [verify, --all]", "the command is K0SCTL_CMD_NAME"),
+    ("no_logic", P, "      - task: ping\n", "      - task: ping\n        privileged: true\n", "neither privileges"),
+    ("no_logic", P, "        image: image\n", "", "image must be"),
+    ("known_params", P, "K0SCTL_CMD_NAME: verify", "K0SCTL_CMD_NAME: look", "names no command"),
+    ("known_params", P, "K0SCTL_CMD_NAME: verify", "K0SCTL_CMD_NAME: verify\n          FORCE: 1", "FORCE is no"),
+    ("known_params", V, "install_restore: auto", "install_restore: always", "'always', and must be one of"),
+    ("uninstall_is_locked", V, "uninstall_locked: true", "uninstall_locked: false", "a variable that is true"),
+    ("uninstall_is_locked", P, "((uninstall_locked))", "true", "must be a variable that is true"),
+    ("uninstall_is_locked", P, "{ <<: *config, passed: [ping] }", "{ <<: *config, trigger: true }", "may trigger it"),
+    ("confirmed_by_hand", P, "((confirm_reset))", "((k0sctl.cluster.name))", "K0SCTL_CONFIRM_RESET must be a variable"),
+    ("confirmed_by_hand", V, 'confirm_init: ""', "confirm_init: prod", "K0SCTL_CONFIRM_INIT must be a variable"),
+    ("restore_by_variable", P, "((install_restore))", "auto", "K0SCTL_RESTORE must be a variable"),
+    ("verified", P, "      commit_verification_keys: ((backup_signers))\n", "", "resource backup: commit_verification"),
+    ("verified", V, "  commit_verification_keys:\n", "  keys:\n", "resource fleet: commit_verification_keys"),
+    ("timers", V, "    days: [Sunday, Monday", "    weekdays: [Sunday, Monday", "weekdays is no key"),
+    ("timers", V, "    initial_version: true\n", "", "resource pingtime: initial_version must be true"),
+    ("mail_source", V, 'port: "587"', "port: 587", "smtp.port must be a text"),
+    ("mail_source", V, "to: [oncall@example.org]", "to: oncall@example.org", "to must be a list"),
+    ("attempts_on_gets", P, "      - task: ping\n", "      - task: ping\n        attempts: 2\n", "are for gets"),
+]  # fmt: skip

@@ -1,0 +1,83 @@
+"""A pipeline after its variables were put in, with the questions that rules ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+from handler.settings.commands import Command, find_command
+from tests.pipeline.template import Node, Step, expand, static, steps
+
+#: Commands that change the cluster or its backups.
+CHANGING: Final = ("init", "apply", "backup", "reset")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One job; `body` has all of its keys."""
+
+    body: Mapping[str, Node]
+
+    @property
+    def name(self) -> str:
+        return str(self.body["name"])
+
+    @property
+    def tasks(self) -> list[Step]:
+        return [step for step in steps(self.body) if step.kind == "task"]
+
+    @property
+    def commands(self) -> set[str]:
+        """The commands of the handler that its tasks run, by their own names."""
+        return {command.name for task in self.tasks if (command := command_of(task))}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """A template, and what its variables make of it.
+
+    Attributes:
+        template: as written.
+        variables: the values.
+        tree: with the values put in.
+    """
+
+    template: Node
+    variables: Mapping[str, Node]
+    tree: Node = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tree", expand(self.template, static(self.variables)))
+
+    @cached_property
+    def jobs(self) -> list[Job]:
+        return [Job(body=body) for body in self.tree["jobs"]]
+
+    @cached_property
+    def resources(self) -> dict[str, Node]:
+        return {one["name"]: one for one in self.tree["resources"]}
+
+    def resource_of(self, step: Step) -> str:
+        """The resource that a get or put is of."""
+        return str(step.body.get("resource", step.name)) if step.kind in ("get", "put") else ""
+
+    def type_of(self, step: Step) -> str:
+        """The type of a get's or put's resource."""
+        return str(self.resources.get(self.resource_of(step), {}).get("type", ""))
+
+    def of_type(self, name: str) -> list[Node]:
+        """All resources of a type whose source is known."""
+        return [one for one in self.resources.values() if one["type"] == name and isinstance(one["source"], dict)]
+
+    def steps(self) -> Iterator[tuple[Job, Step]]:
+        """All steps of all jobs."""
+        for job in self.jobs:
+            for step in steps(job.body):
+                yield job, step
+
+
+def command_of(task: Step) -> Command | None:
+    """What a task runs."""
+    return find_command(str(task.body.get("params", {}).get("K0SCTL_CMD_NAME", "")))
