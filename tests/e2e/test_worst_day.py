@@ -5,24 +5,20 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Site
+from tests.support.documents import block, text
 from tests.support.keys import KeyMaker
 from tests.support.lab import Lab
 
 pytestmark = pytest.mark.e2e
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "worst-day.md").read_text(encoding="utf-8")
-
 
 def lines_of(mark: str) -> str:
     """The shell block behind a mark."""
-    found = re.search(rf"<!-- run:{mark} -->\n```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-    assert found, mark
-    return found[1]
+    return block("worst-day", mark)
 
 
 def type_lines(lab: Lab, script: str, **env: str | None) -> str:
@@ -78,6 +74,6 @@ def test_a_new_key_and_a_new_branch(running: Lab, site: Site, key_maker: KeyMake
 
 
 def test_every_section_is_reached_from_the_table() -> None:
-    titles = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+    titles = re.findall(r"^## (.+)$", text("worst-day"), re.MULTILINE)
     anchors = {re.sub(r"[^a-z -]", "", title.lower()).replace(" ", "-") for title in titles}
-    assert set(re.findall(r"\]\(#([a-z-]+)\)", PAGE)) == anchors - {"what-you-need"}
+    assert set(re.findall(r"\]\(#([a-z-]+)\)", text("worst-day"))) == anchors - {"what-you-need"}

@@ -23,20 +23,11 @@ from handler.settings.commands import COMMANDS
 from handler.settings.help import readme_problems
 from handler.settings.table import known_names
 from handler.tools.gpg import Gpg
-
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def block(mark: str) -> str:
-    """The shell block of README.md behind a mark."""
-    found = re.search(rf"<!-- run:{mark} -->\n```sh\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    assert found, mark
-    return found[1]
+from tests.support.documents import ROOT, block, text
 
 
 def test_the_readme_has_the_tables_of_the_code() -> None:
-    assert readme_problems(README) == []
+    assert readme_problems(text("readme")) == []
 
 
 def test_help_tells_every_command_setting_and_exit_code() -> None:
@@ -64,7 +55,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def test_links_lead_somewhere() -> None:
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/worst-day.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/worst-day.md", "docs/pipeline.md"):
         page = ROOT / name
         for target in re.findall(r"\]\((?!https?:)([^)]+)", page.read_text(encoding="utf-8")):
             file, _, anchor = target.partition("#")
@@ -115,7 +106,7 @@ def short_dir() -> Iterator[Path]:
 def test_the_gpg_lines_make_keys_that_the_handler_takes(
     short_dir: Path, children: Children, tool_env: dict[str, str]
 ) -> None:
-    script = block("cluster-key") + block("recovery-key")
+    script = block("readme", "cluster-key") + block("readme", "recovery-key")
     subprocess.run(["sh", "-eu", "-c", script], cwd=short_dir, env=tool_env, capture_output=True, check=True)
     for name in ("cluster.asc", "recovery.asc"):
         assert stat.S_IMODE((short_dir / name).stat().st_mode) == 0o600
@@ -142,7 +133,7 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     assert "✓ both objects are back" in done.stdout
     assert "\033" not in done.stdout
     for mark in ("cluster-key", "recovery-key", "break-glass"):
-        for line in block(mark).splitlines():
+        for line in block("readme", mark).splitlines():
             assert f"$ {line}\n" in done.stdout
     places = set(re.findall(r"/tmp/demo-\w+", done.stdout))
     assert len(places) == 1
