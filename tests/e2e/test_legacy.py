@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import Site
+from tests.support.documents import block
 from tests.support.keys import KeyPair
 from tests.support.lab import Lab, sha256
 from tests.support.plain import PlainTools
 
 pytestmark = pytest.mark.e2e
 
+WHO = {"NAME": "", "EMAIL": "@example.org"}
 PASSWORD = "a password of the original system 0123456789"
 NAME = "k0s_backup_2024-05-01T01_02_03_000Z.tar.gz.b64"
 
@@ -90,6 +93,22 @@ def test_an_unsigned_head(legacy: Legacy) -> None:
     assert not (lab.directory / "out").exists()
     lab.ok("restore", "--to", "../out", K0SCTL_ACCEPT_COMMIT=unsigned)
     assert sha256(lab.directory / "out") == sha256(legacy.archive)
+
+
+def test_vouching_for_an_unsigned_head(legacy: Legacy, tmp_path: Path) -> None:
+    """With the lines of docs/pipeline.md, for branches whose newest commit a rebase has made anew."""
+    lab, remote = legacy.lab, tmp_path / "remote.git"
+    (lab.backup / "note").write_text("rebased\n")
+    unsigned = lab.commit()
+    lab.git("clone", "-q", "--bare", ".", str(remote))
+    lab.git("remote", "add", "origin", str(remote))
+    lab.run("restore", "--to", "../out").failed(5, unsigned)
+    who = {f"GIT_{role}_{what}": f"prod{end}" for role in ("AUTHOR", "COMMITTER") for what, end in WHO.items()}
+    env = {**legacy.plain.env, **who, "key": legacy.plain.fingerprint}
+    subprocess.run(["sh", "-eu", "-c", block("pipeline", "vouch")], cwd=lab.backup, env=env, check=True)
+    lab.ok("restore", "--to", "../out")
+    assert sha256(lab.directory / "out") == sha256(legacy.archive)
+    assert lab.git("-C", str(remote), "rev-parse", "prod") == lab.head()
 
 
 def test_a_damaged_one(legacy: Legacy) -> None:

@@ -14,6 +14,7 @@ from tests.pipeline.broken import BROKEN
 from tests.pipeline.model import Pipeline
 from tests.pipeline.rules import RULES, problems
 from tests.pipeline.template import FLEET, PIPELINE, ROOT, VARIABLES, TemplateError, expand, load, names, parse, static
+from tests.support.documents import block
 
 #: The variables of the original system's example, with its placeholders filled in.
 ORIGINAL = """
@@ -104,6 +105,22 @@ def test_variables_of_the_original_work_as_they_are() -> None:
     assert made.resources["email"]["source"] == original["email"]
 
 
+def test_the_files_of_a_fleet_make_a_pipeline_for_each_cluster() -> None:
+    """As docs/pipeline.md tells them; the secrets stay names, which Concourse looks up for the cluster's own jobs."""
+    clusters, prod = (parse(block("pipeline", name, "yaml")) for name in ("clusters.yml", "clusters/prod.yml"))
+    [_, _, step] = load(FLEET)["jobs"][0]["plan"]
+    assert step["var_files"] == ["fleet/clusters/((.:cluster)).yml", "fleet/defaults.yml"]
+    assert "prod" in clusters
+    defaults = {
+        name: value for name, value in load(VARIABLES).items() if name not in ("email", "timer", "k0sctl", "fleet")
+    }
+    made = Pipeline(template=load(PIPELINE), variables={**defaults, **prod})
+    assert problems(made) == []
+    assert variables.missing({**defaults, **prod}, [load(PIPELINE)]) == []
+    assert variables.secrets_in_clear(prod) == []
+    assert {name.partition(".")[0] for _, value in variables.leaves(prod) for name in names(value)} == {"k0s-prod"}
+
+
 def test_variables_are_looked_up_as_concourse_does() -> None:
     lookup = static({"a": {"b": 1}, "yes": True, "more": "((other.name))"}, {"a": {"c": 2}, "other": "never"})
     assert expand("((a.b)) and ((a.b))", lookup) == "1 and 1"
@@ -121,7 +138,7 @@ if shutil.which("fly"):  # it comes from a Concourse; no package has it
 
     @pytest.mark.parametrize("path", [PIPELINE, FLEET], ids=lambda path: path.stem)
     def test_fly_accepts_it(path: Path) -> None:
-        words = ["fly", "validate-pipeline", "--strict", "--config", path, "--load-vars-from", VARIABLES]
+        words = ["fly", "validate-pipeline", "--strict", "--config", str(path), "--load-vars-from", str(VARIABLES)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
