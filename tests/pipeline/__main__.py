@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from tests.pipeline import picture, taskfiles
-from tests.pipeline.picture import PICTURE
+from tests.pipeline import taskfiles
+from tests.pipeline.picture import document as picture
+from tests.pipeline.picture.document import PICTURE
 from tests.pipeline.template import PIPELINE, TASKS
 
 _HELP: Final = "python -m tests.pipeline check|renew"

@@ -22,6 +22,12 @@ _CONFIG_PATH: Final = "K0SCTL_CFG_PATH"
 _WRITERS: Final = ("init", "backup")
 #: Where `restore` puts the archive in clear: never into a directory that is kept or pushed.
 _DECRYPTED: Final = "decrypted"
+#: Words for those whose files do one thing of several.
+_DOES: Final = {
+    "restore": "Verifies and decrypts a backup for a manual restore: the archive, in clear, is the output `decrypted`, "
+    "which stays on the worker for as long as Concourse keeps the volume",
+    "verify": "Proves all stored backups: signatures, checksums, a full decryption, the content",
+}
 _ARGUMENTS: Final = {"restore": ("--to", _DECRYPTED), "verify": ("--all",)}
 #: Settings that the arguments leave without a meaning.
 _OVERRIDDEN: Final = {"verify": ("K0SCTL_BACKUP",)}
@@ -46,7 +52,8 @@ def _text(command: Command) -> str:
 
 def _comment(command: Command) -> list[str]:
     """What it does and needs, in the words of the help."""
-    told = f"{command.does[0].upper()}{command.does[1:]}."
+    does = _DOES.get(command.name, command.does)
+    told = f"{does[0].upper()}{does[1:]}."
     if BY_NAME["K0SCTL_CMD_NAME"].default != command.name:
         told += f" Needs {needs(command)}."
     return textwrap.wrap(told, _WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)

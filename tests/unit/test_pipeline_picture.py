@@ -10,9 +10,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.pipeline import picture
-from tests.pipeline.flow import Flow, Shape, Way, flows
-from tests.pipeline.layout import layout
+from tests.pipeline.picture import document as picture
+from tests.pipeline.picture.flow import Flow, Shape, Way, flows
+from tests.pipeline.picture.layout import layout
 from tests.pipeline.template import FLEET, PIPELINE, Node, load
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from tests.pipeline.drawing import LOCK, arrow, curve, glyph, rect, sign_of, stroke, text, width_of
-from tests.pipeline.flow import Box, Flow, Line, Shape
-from tests.pipeline.layout import Layout, Piece
+from tests.pipeline.picture.drawing import LOCK, arrow, curve, glyph, rect, sign_of, stroke, text, width_of
+from tests.pipeline.picture.flow import Box, Flow, Line, Shape
+from tests.pipeline.picture.layout import Layout, Piece
 
 MARGIN: Final = 12
 PADDING: Final = 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, TypeAlias
 
-from tests.pipeline.drawing import LOCK, arrow, glyph, rect, sign_of, stroke, text, width_of
-from tests.pipeline.flow import Flow, Shape, Way
-from tests.pipeline.frame import HEAD, PADDING
+from tests.pipeline.picture.drawing import LOCK, arrow, glyph, rect, sign_of, stroke, text, width_of
+from tests.pipeline.picture.flow import Flow, Shape, Way
+from tests.pipeline.picture.frame import HEAD, PADDING
 
 #: Draws the sign of a row, from its left on, around a height.
 _Sign: TypeAlias = Callable[[float, float], str]

@@ -11,7 +11,7 @@ from itertools import combinations, pairwise
 from math import fsum
 from typing import Final, TypeAlias
 
-from tests.pipeline.flow import Flow, Shape
+from tests.pipeline.picture.flow import Flow, Shape
 
 #: A box's number; or a line's number and the layer that it passes.
 Item: TypeAlias = int | tuple[int, int]

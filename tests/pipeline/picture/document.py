@@ -7,11 +7,11 @@ from html import escape
 from pathlib import Path
 from typing import Final
 
-from tests.pipeline.drawing import rect, style
-from tests.pipeline.flow import Flow, Line, Shape, Way, flows
-from tests.pipeline.frame import MARGIN, PADDING, Columns, Frame
-from tests.pipeline.layout import layout
-from tests.pipeline.legend import Legend
+from tests.pipeline.picture.drawing import rect, style
+from tests.pipeline.picture.flow import Flow, Line, Shape, Way, flows
+from tests.pipeline.picture.frame import MARGIN, PADDING, Columns, Frame
+from tests.pipeline.picture.layout import layout
+from tests.pipeline.picture.legend import Legend
 from tests.pipeline.template import ROOT, Node, load
 
 PICTURE: Final = ROOT / "docs/pipeline.svg"
