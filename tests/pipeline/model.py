@@ -67,6 +67,11 @@ class Pipeline:
         """The type of a get's or put's resource."""
         return str(self.resources.get(self.resource_of(step), {}).get("type", ""))
 
+    def uri_of(self, step: Step) -> str:
+        """The repository of a get's or put's resource."""
+        source = self.resources.get(self.resource_of(step), {}).get("source", {})
+        return str(source.get("uri", "")) if isinstance(source, dict) else ""
+
     def of_type(self, name: str) -> list[Node]:
         """All resources of a type whose source is known."""
         return [one for one in self.resources.values() if one["type"] == name and isinstance(one["source"], dict)]
@@ -76,6 +81,13 @@ class Pipeline:
         for job in self.jobs:
             for step in steps(job.body):
                 yield job, step
+
+    def written(self) -> Iterator[tuple[Job, Step]]:
+        """All tasks as they are in the template, variables and all."""
+        for body in self.template["jobs"]:
+            for step in steps(body):
+                if step.kind == "task":
+                    yield Job(body=body), step
 
 
 def command_of(task: Step) -> Command | None:

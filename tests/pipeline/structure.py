@@ -1,4 +1,8 @@
-"""What Concourse itself would refuse under `--strict`, or accept and then leave pending or errored for ever."""
+"""What Concourse itself would refuse under `--strict`, or accept and then leave pending or errored for ever.
+
+Keys that have no place in this pipeline are unknown, too: a pinned `version` hides every new one, and an
+`interruptible` job is ended at any moment.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,12 @@ from typing import Final
 from tests.pipeline.model import Job, Pipeline
 from tests.pipeline.template import HOOKS, Node, Step, children, names, steps
 
-DURATION: Final = re.compile(r"(\d+(h|m|s))+")
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9._-]*")
 _BUILT_IN: Final = ("git", "registry-image", "time")
 
 _JOB: Final = {
     "name", "plan", "serial", "serial_groups", "disable_reruns", "disable_manual_trigger", "build_log_retention",
-    "max_in_flight", "public", "interruptible", *HOOKS,
+    "max_in_flight", "public", *HOOKS,
 }  # fmt: skip
 _RESOURCE: Final = {
     "name",
@@ -30,7 +33,7 @@ _RESOURCE: Final = {
 }
 _ANY_STEP: Final = {"timeout", "attempts", *HOOKS}
 _STEPS: Final[dict[str, set[str]]] = {
-    "get": {"get", "resource", "passed", "trigger", "params", "version"},
+    "get": {"get", "resource", "passed", "trigger", "params"},
     "put": {"put", "resource", "inputs", "params", "no_get", "get_params"},
     "task": {"task", "image", "config", "file", "params", "vars", "input_mapping", "output_mapping"},
     "set_pipeline": {"set_pipeline", "file", "vars", "var_files", "instance_vars", "across", "fail_fast"},
@@ -58,7 +61,7 @@ def structure(pipeline: Pipeline) -> Iterator[str]:
 def _unknown(owner: str, body: Node, known: Iterable[str]) -> Iterator[str]:
     for key in body:
         if key not in known:
-            yield f"{owner}: {key} is no key of Concourse"
+            yield f"{owner}: {key} is no key that is known here"
 
 
 def _identifiers(owner: str, found: Iterable[str]) -> Iterator[str]:

@@ -90,7 +90,7 @@ def test_nothing_is_left_open_but_secrets_and_what_a_build_knows() -> None:
     given = load(VARIABLES)
     left = names(expand({key: value for key, value in load(PIPELINE).items() if key != "user_data"}, static(given)))
     secrets = {name for _, value in variables.leaves(given) for name in names(value)}
-    assert left - secrets == {".:restore.commit"}
+    assert left - secrets == {".:made"}
 
 
 def test_variables_of_the_original_work_as_they_are() -> None:

@@ -1,0 +1,110 @@
+"""What keeps a backup from being lost, replaced, or taken for what it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from tests.pipeline.model import Job, Pipeline, command_of
+from tests.pipeline.template import Step, names, steps
+
+_NOTICES: Final = ("on_failure", "on_error", "on_abort")
+_FORCEFUL: Final = ("force", "rebase", "merge", "only_tag", "refs_prefix")
+
+
+def shallow(pipeline: Pipeline) -> Iterator[str]:
+    """The history of years of backups is not fetched every night."""
+    for job, step in pipeline.steps():
+        if step.kind == "get" and pipeline.type_of(step) == "git" and step.body.get("params", {}).get("depth") != 1:
+            yield f"job {job.name}, get {step.name}: params need depth: 1"
+
+
+def plain_puts(pipeline: Pipeline) -> Iterator[str]:
+    """Force loses what others pushed; rebase and merge make commits that nobody signed."""
+    for job, step in pipeline.steps():
+        if step.kind == "put" and pipeline.type_of(step) == "git":
+            for key in step.body.get("params", {}):
+                if key in _FORCEFUL:
+                    yield f"job {job.name}, put {step.name}: {key} must not be used for backups"
+
+
+def stored(pipeline: Pipeline) -> Iterator[str]:
+    """A job that takes a backup puts it, once and by itself: a green job is a backup that is on its branch."""
+    for job in pipeline.jobs:
+        for command, task in ((command_of(task), task) for task in job.tasks):
+            if not command or command.name not in ("init", "backup"):
+                continue
+            after = [step.body for step in _plan(job) if step.kind in ("task", "put")]
+            put = after[after.index(task.body) + 1] if task.body in after[:-1] else {}
+            plainly = {"inputs": ["backup"], "params": {"repository": "backup"}}
+            if put.get("put") != "backup" or {key: put.get(key) for key in plainly} != plainly:
+                yield f"job {job.name}, task {task.name}: after it comes a plain put of backup, and nothing else"
+
+
+def rescued(pipeline: Pipeline) -> Iterator[str]:
+    """A backup that cannot be put is put on a branch of its own, named by its own commit."""
+    for job, step in pipeline.steps():
+        if step.kind != "put" or pipeline.resource_of(step) != "backup" or "backup" not in job.commands:
+            continue
+        for hook in _NOTICES:
+            load, put = [*step.body.get(hook, {}).get("do", ()), {}, {}][:2]
+            if (
+                pipeline.uri_of(Step(body=put)) != pipeline.uri_of(step)
+                or pipeline.resource_of(Step(body=put)) == "backup"
+            ):
+                yield f"job {job.name}, put {step.name}: {hook} must put it on a rescue branch of the same repository"
+            elif not str(load.get("file")).startswith("backup/.git/refs/heads/"):
+                yield f"job {job.name}, put {step.name}: {hook} must load the commit that was made"
+            elif put["params"] != {"repository": "backup", "branch": f"rescue-((.:{load['load_var']}))"}:
+                yield f"job {job.name}, put {step.name}: {hook} must name the branch by that commit"
+
+
+def kept_when_refused(pipeline: Pipeline) -> Iterator[str]:
+    """The backup of another cluster is signed and kept, though the command fails."""
+    for job, task in pipeline.steps():
+        command = command_of(task) if task.kind == "task" else None
+        if command and command.name == "backup":
+            put = task.body.get("on_failure", {}).get("try", {})
+            if pipeline.resource_of(Step(body=put)) != "backup":
+                yield f"job {job.name}, task {task.name}: on_failure must try to put what was committed"
+
+
+def verified(pipeline: Pipeline) -> Iterator[str]:
+    """What is fetched as a backup, or sets pipelines, is signed by a known key."""
+    for job, step in pipeline.steps():
+        steers = any("set_pipeline" in one.body for one in steps(job.body))
+        if step.kind != "get" or not (steers or pipeline.uri_of(step) == pipeline.uri_of(Step(body={"get": "backup"}))):
+            continue
+        source = pipeline.resources[pipeline.resource_of(step)]["source"]
+        if not all("PUBLIC KEY" in str(key) for key in source.get("commit_verification_keys") or [""]):
+            yield f"job {job.name}, get {step.name}: its commit_verification_keys are missing"
+        if "git_config" in source:
+            yield f"job {job.name}, get {step.name}: git_config can turn off what is verified"
+
+
+def restore_by_variable(pipeline: Pipeline) -> Iterator[str]:
+    """The first installation finds no backup; every later one must."""
+    for job, task in pipeline.written():
+        command = command_of(task)
+        value = task.body.get("params", {}).get("K0SCTL_RESTORE")
+        if (
+            command
+            and command.name == "apply"
+            and "never" in [pipeline.variables.get(one, "never") for one in names(value) or ["?"]]
+        ):
+            yield f"job {job.name}, task {task.name}: K0SCTL_RESTORE must be a variable, and not never"
+
+
+def confirmed_by_hand(pipeline: Pipeline) -> Iterator[str]:
+    """Confirmations are variables, empty until the day."""
+    for job, task in pipeline.written():
+        for name, value in task.body.get("params", {}).items():
+            by_hand = "_CONFIRM_" in name or "_ACCEPT_" in name
+            if by_hand and [pipeline.variables.get(one) for one in names(value)] != [""]:
+                yield f"job {job.name}, task {task.name}: {name} must be a variable that is empty"
+
+
+def _plan(job: Job) -> Iterator[Step]:
+    """The steps that always run, none in a hook or try."""
+    for body in job.body["plan"]:
+        yield Step(body=body)
