@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import pty
 import re
-import secrets
-import shlex
-import struct
 import subprocess
-import termios
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
-from tests.image.boxed import PASSED_ON, Boxed, is_host_key
-from tests.practice.container.engine import ENGINE, call, network, succeeds
+from tests.image.boxed import PASSED_ON, Boxed
+from tests.image.task import Task
 from tests.practice.container.host import ContainerHost
 from tests.support.keys import KeyPair
 from tests.support.lab import Ended
@@ -33,100 +25,33 @@ INPUTS = {
     "status": ("restore",), "reset": ("config", "restore"), "ping": ("config",),
 }  # fmt: skip
 OUTPUTS = {"init": ("auditlog", "backup"), "backup": ("auditlog", "backup")}
-COLUMNS = LINES = 500
-
-
-class Terminal:
-    """The terminal that a task's three streams are, as wide as Concourse makes it; what is written there is kept."""
-
-    def __init__(self) -> None:
-        self._ours, self.theirs = pty.openpty()
-        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
-        self._chunks: list[bytes] = []
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-
-    def _read(self) -> None:
-        with contextlib.suppress(OSError):  # the other side is closed
-            while chunk := os.read(self._ours, 1 << 16):
-                self._chunks.append(chunk)
-
-    def text(self) -> str:
-        """All that was written, when everybody has closed the other side."""
-        self._reader.join(timeout=20)
-        os.close(self._ours)
-        return b"".join(self._chunks).decode().replace("\r\n", "\n")
-
-
-class Task:
-    """A container in which one command runs beside the engine's own first process."""
-
-    def __init__(self, lab: Boxed, command: str) -> None:
-        self._lab = lab
-        self._command = command
-        self.directory = f"/tmp/build/{secrets.token_hex(4)}"
-        self.name = f"k0sctl-handler-task-{os.getpid()}-{secrets.token_hex(4)}"
-        places = {*INPUTS[command], *OUTPUTS.get(command, ("auditlog",))}
-        for place in places:
-            (lab.work / place).mkdir(exist_ok=True)
-        volumes = [f"--volume={lab.work / place}:{self.directory}/{place}" for place in sorted(places)]
-        call("run", "--detach", f"--name={self.name}", f"--network={network()}", "--user=0:0", *volumes,
-             "--entrypoint=sleep", lab.image, "infinity")  # fmt: skip
-        self._untouched = self._changes()
-
-    def start(self, *words: str, **env: str | None) -> tuple[subprocess.Popen[bytes], Terminal]:
-        """Starts the command; its process id is in /tmp/task of the container."""
-        terminal = Terminal()
-        line = f"echo $$ > /tmp/task; exec k0sctl-handler {shlex.join([self._command, *words])}"
-        process = subprocess.Popen(
-            [ENGINE, "exec", "--interactive", "--tty", f"--workdir={self.directory}", *PASSED_ON, self.name,
-             "sh", "-c", line],
-            stdin=terminal.theirs, stdout=terminal.theirs, stderr=terminal.theirs, start_new_session=True,
-            env=self._lab.env(ATC_EXTERNAL_URL="https://ci.example.org", **env),
-        )  # fmt: skip
-        os.close(terminal.theirs)
-        return process, terminal
-
-    def run(self, *words: str, **env: str | None) -> Ended:
-        process, terminal = self.start(*words, **env)
-        code = process.wait(timeout=120)
-        text = terminal.text()
-        return Ended(code, text, text).checked()
-
-    def signal(self, name: str) -> None:
-        """As Concourse does: to the command, which is not the container's first process."""
-        call("exec", self.name, "sh", "-c", f"kill -{name} $(cat /tmp/task)")
-
-    def written_elsewhere(self) -> set[str]:
-        """What has changed outside of the declared directories and /tmp."""
-        changes = self._changes() - self._untouched
-        return {path for path in changes if not (path + "/").startswith("/tmp/")}
-
-    def left_in_tmp(self) -> list[str]:
-        """The files below /tmp but the declared directories."""
-        found = call("exec", self.name, "find", "/tmp", "-path", "/tmp/build", "-prune", "-o", "-type", "f", "-print")
-        return [path for path in found.split() if path != "/tmp/task" and not is_host_key(PurePosixPath(path))]
-
-    def _changes(self) -> set[str]:
-        return {line.split(maxsplit=1)[1] for line in call("diff", self.name).splitlines()}
-
-    def close(self) -> None:
-        succeeds("rm", "--force", "--volumes", self.name)
 
 
 @contextlib.contextmanager
 def task(lab: Boxed, command: str) -> Iterator[Task]:
-    made = Task(lab, command)
+    places = {name: lab.work / name for name in (*INPUTS[command], *OUTPUTS.get(command, ("auditlog",)))}
+    for path in places.values():
+        path.mkdir(exist_ok=True)
+    made = Task(lab.image, places)
     try:
         yield made
     finally:
         made.close()
 
 
+def env_of(lab: Boxed, **changes: str | None) -> dict[str, str]:
+    """What a task's params are, and the one variable that Concourse adds."""
+    ours = lab.env(ATC_EXTERNAL_URL="https://ci.example.org", **changes)
+    return {name: value for name, value in ours.items() if f"--env={name}" in PASSED_ON}
+
+
 def done_as_task(lab: Boxed, command: str, words: Sequence[str] = (), code: int = 0, **env: str | None) -> Ended:
     """Run a command as a task and check what holds for every one."""
     with task(lab, command) as running:
-        done = running.run(*words, **env)
+        process, terminal = running.start(["k0sctl-handler", command, *words], env_of(lab, **env))
+        ended = process.wait(timeout=120)
+        text = terminal.text()
+        done = Ended(ended, text, text).checked()
         assert done.code == code, done.stderr
         assert not re.search(r"\x1b\[[0-9;]*[A-HJKSTfsu]|\r(?!\n)", done.stdout)  # nothing is written over
         assert running.written_elsewhere() == set()
@@ -189,7 +114,7 @@ def test_an_abort(lab: Boxed, command: str, fault: str, call_of_k0s: str) -> Non
     lab.host.fault(fault, "60")
     with task(lab, command) as running:
         calls = len(lab.host.calls())
-        process, terminal = running.start()
+        process, terminal = running.start(["k0sctl-handler", command], env_of(lab))
         wait_for(lambda: any(one.startswith(call_of_k0s) for one in lab.host.calls()[calls:]), 60)
         began = time.monotonic()
         running.signal("TERM")
