@@ -55,7 +55,7 @@ class NotForReal(ValueError):
 class NoFaults(K0sctlFaults):
     """Of a real k0sctl."""
 
-    def set(self, name: str, value: str = "") -> None:  # noqa: ARG002
+    def set(self, name: str, value: str = "") -> None:
         if name in NOT_FOR_REAL:
             raise NotForReal(f"a real k0sctl has no fault {name!r}; mark the test with k0sctl_faults")
 
