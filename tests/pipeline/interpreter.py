@@ -83,6 +83,14 @@ class Concourse:
         """Run every job that a new version of a triggering resource starts, in the order of the text."""
         return [self._run(name, lambda: False) for name in self.jobs if self._due(name)]
 
+    def assume(self, name: str) -> None:
+        """As if a build of a job had ended well, for a test that does not look at it."""
+        build = Build(name, 1 + sum(build.job == name for build in self.builds), Status.SUCCEEDED)
+        for one in inputs(self.jobs[name]):
+            self._check(one.resource)
+        build.versions = self._chosen(name) or {}
+        self.builds.append(build)
+
     def _due(self, name: str) -> bool:
         wanted = inputs(self.jobs[name])
         for one in wanted:
