@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +51,7 @@ class Plant:
         self.directory = directory / "plant"
         self.git = GitResource(self.directory / "home").git
         self.plain = PlainTools(self.directory / "plain", key.private, key.passphrase)
+        self._passwords: dict[str, str] = {}
         self.bare = self._repository("backups.git", BRANCH)
         self.config = self._repository("config.git", "main")
         self._commit_config()
@@ -143,20 +144,19 @@ class Plant:
 
     def check(self, build: Build) -> None:
         """The last line of each task is as promised; each build has its mail; no secret is in either."""
-        for ended in build.tasks.values():
-            ended.checked()
-            self.no_secret(ended.stdout)
+        for one in build.tasks.values():
+            one.checked()
+        mails = self.concourse.mailbox.mails
+        told = [text for mail in mails for text in (mail.body, *map(bytes.decode, mail.attachments.values()))]
+        self._check_secrets([*told, *build.log, *(one.stdout for one in build.tasks.values())])
         if self.concourse.mailbox.down or (build.job == "ping" and build.status is Status.SUCCEEDED):
             return
-        self._check_mail(build, self.concourse.mailbox.mails.pop(0))
+        self._check_mail(build, mails.pop(0))
 
     def _check_mail(self, build: Build, mail: Mail) -> None:
         assert mail.subject == f"{self.key.name}: {build.job} {_SUBJECTS[build.status]}"
         assert f"{EXTERNAL_URL}/builds/{1000 + build.number}" in mail.body
         assert "${" not in mail.body
-        self.no_secret(mail.body)
-        for content in mail.attachments.values():
-            self.no_secret(content.decode())
         self.mail = mail
         for one in build.tasks.values():
             assert self.report()["exit_code"] == one.code
@@ -173,13 +173,11 @@ class Plant:
         """The names of the logs that the last mail brought, without their time."""
         return [re.sub(r"^.*Z-", "", name) for name in self.mail.attachments if name.endswith(".log")]
 
-    def no_secret(self, text: str) -> None:
-        """None of the secrets, and no line of one, is in a text."""
-        secrets = {line for value in self.credentials.values() for line in value.splitlines()}
-        if self.branches().get(BRANCH):
-            secrets.add(self.password())
-        found = [line for line in secrets if len(line) > 7 and not line.startswith("-----") and line in text]
-        assert not found, found
+    def _check_secrets(self, texts: Iterable[str]) -> None:
+        """No line of a secret is in a text."""
+        lines = {line for value in (*self.credentials.values(), self.password()) for line in value.splitlines()}
+        secrets = [line for line in lines if len(line) > 7 and not line.startswith("-----")]
+        assert [line for text in texts for line in secrets if line in text] == []
 
     # --- the backup repository
 
@@ -219,10 +217,15 @@ class Plant:
         ]
 
     def password(self) -> str:
-        """What the backups are encrypted with."""
-        sealed = self.directory / "secret.gpg"
-        sealed.write_text(self.show("secret.gpg") + "\n")
-        return self.plain.open_password(sealed)
+        """What the backups are encrypted with; empty where nothing is there yet."""
+        if BRANCH not in self.branches():
+            return ""
+        sealed = self.show("secret.gpg")
+        if sealed not in self._passwords:
+            path = self.directory / "secret.gpg"
+            path.write_text(sealed + "\n")
+            self._passwords[sealed] = self.plain.open_password(path)
+        return self._passwords[sealed]
 
     def push(self, *, sign: bool = True) -> str:
         """What somebody else pushes; returns the commit."""

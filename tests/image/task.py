@@ -59,6 +59,10 @@ class Task:
         # KILL: sleep would not heed anything else, and its removal would wait ten seconds for that
         call("run", "--detach", f"--name={self.name}", f"--network={network()}", "--stop-signal=KILL", *who, *volumes,
              "--entrypoint=sleep", image, "infinity")  # fmt: skip
+        self._untouched: set[str] = set()
+
+    def remember(self) -> None:
+        """What was written so far is not the command's."""
         self._untouched = self._changes()
 
     def start(self, words: Sequence[str], env: Mapping[str, str]) -> tuple[subprocess.Popen[bytes], Terminal]:

@@ -34,6 +34,7 @@ def task(lab: Boxed, command: str) -> Iterator[Task]:
         path.mkdir(exist_ok=True)
     made = Task(lab.image, places)
     try:
+        made.remember()
         yield made
     finally:
         made.close()
