@@ -140,6 +140,19 @@ def _pushed_meanwhile(plant: Plant, rescued: str) -> None:
     assert plant.log(f"rescue-{second}")[1:] == [second, first, *plant.log()[3:]]
     plant.run("backup")
     assert plant.log()[1:3] == [foreign[0], second]
+    _aborted_at_the_push(plant)
+
+
+def _aborted_at_the_push(plant: Plant) -> None:
+    """What an abort keeps from the branch is kept beside it."""
+    before = plant.branches()
+    asked: list[bool] = []
+    plant.concourse.before["put backup"] = lambda: asked.append(True)
+    build = plant.run("backup", Status.ABORTED, lambda: bool(asked))
+    assert steps_of(build, "put") == {"backup": "aborted", "rescue": "succeeded", "email": "succeeded"}
+    rescue = f"rescue-{before[BRANCH]}"
+    assert plant.log(rescue)[1:] == plant.log()
+    assert plant.branches() == {**before, rescue: plant.branches()[rescue]}
 
 
 def test_another_cluster(taken: Plant) -> None:

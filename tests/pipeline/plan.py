@@ -21,7 +21,7 @@ class Walk:
 
     Args:
         chosen: the version for each resource that the job gets.
-        abort: asked while a task runs.
+        abort: asked before each step, and while a task runs.
     """
 
     def __init__(self, world: World, build: Build, chosen: Mapping[str, Version], abort: Callable[[], bool]) -> None:
@@ -112,9 +112,9 @@ class Walk:
     # --- steps
 
     def _once(self, step: Step) -> Status:
-        if self._aborted and not self._shielded:
-            return Status.ABORTED
         self._world.before.pop(f"{step.kind} {step.name}", lambda: None)()
+        if not self._shielded and self._asked_to_abort():
+            return Status.ABORTED
         try:
             {"get": self._get, "put": self._put, "task": self._task}[step.kind](step)
         except (StepFailed, StepErrored) as error:

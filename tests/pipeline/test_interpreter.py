@@ -74,11 +74,22 @@ def test_hooks(concourse: Callable[[str], Concourse], path: str, status: Status,
     assert mails[0].attachments == {"file": b"written\n"}  # outputs are there however the task ended
 
 
-def test_an_abort(concourse: Callable[[str], Concourse]) -> None:
-    """Nothing more is run but the hooks for it, a task that ended well or not."""
-    running = concourse(job(TASK, f"{{ try: {MAIL % 'next'} }}", rest=HOOKS))
-    assert running.trigger("job", lambda: True).status is Status.ABORTED
+@pytest.mark.parametrize("path", ["good", "bad"])
+def test_an_abort(concourse: Callable[[str], Concourse], path: str) -> None:
+    """Nothing more is run but the hooks for it, whether the task ended well or not."""
+    running = concourse(job(TASK.replace("good", path), f"{{ try: {MAIL % 'next'} }}", rest=HOOKS))
+    answers = iter((False, False, True))  # before the get, before the task, within it
+    assert running.trigger("job", lambda: next(answers)).status is Status.ABORTED
     assert subjects(running) == ["on_abort", "ensure"]
+
+
+def test_an_abort_in_a_hook(concourse: Callable[[str], Concourse]) -> None:
+    """A hook that an abort ends has hooks of its own; `try` does not hide it."""
+    late = (MAIL % "never").replace("no_get", f"on_abort: {MAIL % 'inner'}, no_get")
+    running = concourse(job(TASK.replace("{ task", f"{{ on_success: {{ try: {late} }}, task"), rest=HOOKS))
+    answers = iter((False, False, False, True))
+    assert running.trigger("job", lambda: next(answers)).status is Status.ABORTED
+    assert subjects(running) == ["inner", "on_abort", "ensure"]
 
 
 def test_a_hook_that_fails(concourse: Callable[[str], Concourse]) -> None:
