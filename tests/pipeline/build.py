@@ -120,7 +120,7 @@ def check_keys(job: Mapping[str, Node]) -> None:
     """Raise TemplateError for what is not known here."""
     _known(job, _JOB, f"job {job['name']}")
     for step in steps(job):
-        where = f"{job['name']}: {step.kind} {step.name if step.kind in {'get', 'put', 'task'} else ''}"
+        where = f"{job['name']}: {step.kind} {step.name}"
         _known(step.body, _STEPS.get(step.kind, set()), where)
         if not DURATION.fullmatch(step.body.get("timeout", "1h")):
             raise TemplateError(f"{where}: parse timeout {step.body['timeout']}")
