@@ -59,7 +59,8 @@ class Plant:
             "ssh_key": host.private_key.read_text(),
             "gpg_key": key.private,
             "gpg_passphrase": key.passphrase,
-            "git_key": "the key for the repositories",
+            "config_key": "the key for the repositories",
+            "backup_key": "the key for the repositories",
             "smtp_password": "the password of the mail account",
         }
         self._files = [self._original() if original else self._edited(), load(VARIABLES)]

@@ -18,6 +18,7 @@ _STEPS: Final = {
     "get": {"get", "resource", "passed", "trigger", "params", *_EVERY},
     "put": {"put", "resource", "inputs", "no_get", "params", *_EVERY},
     "task": {"task", "image", "config", "params", *_EVERY},
+    "load_var": {"load_var", "file", "format", "reveal"},
     "in_parallel": {"in_parallel", *_EVERY},
     "do": {"do", *_EVERY},
     "try": {"try", *_EVERY},
@@ -101,7 +102,7 @@ class World:
         if version not in known:
             known.append(version)
 
-    def resolved(self, node: Node, local: Mapping[str, Mapping[str, str]]) -> Any:  # noqa: ANN401
+    def resolved(self, node: Node, local: Mapping[str, Node]) -> Any:  # noqa: ANN401
         """Put values in the place of the variables that are left when a step runs."""
 
         def lookup(name: str) -> Node:
@@ -126,6 +127,8 @@ def check_keys(job: Mapping[str, Node]) -> None:
             raise TemplateError(f"{where}: parse timeout {step.body['timeout']}")
         if isinstance(step.body.get("in_parallel"), dict):
             _known(step.body["in_parallel"], {"steps", "fail_fast", "limit"}, where)
+        if step.kind == "load_var" and step.body.get("format") != "trim":
+            raise TemplateError(f"{where}: only format: trim is made here")
         if step.kind == "task":
             _known(step.body["config"], _TASK, where)
             _known(step.body["config"]["run"], {"path", "args", "user"}, where)

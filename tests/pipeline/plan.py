@@ -34,7 +34,7 @@ class Walk:
         self._directory = world.directory / f"{build.job}-{build.number}"
         self._artifacts: dict[str, Path] = {}
         self._images: dict[str, str] = {}
-        self._local: dict[str, dict[str, str]] = {}
+        self._local: dict[str, Node] = {}
         self._count = 0
 
     def job(self, job: Mapping[str, Node]) -> Status:
@@ -116,7 +116,7 @@ class Walk:
         if not self._shielded and self._asked_to_abort():
             return Status.ABORTED
         try:
-            {"get": self._get, "put": self._put, "task": self._task}[step.kind](step)
+            {"get": self._get, "put": self._put, "task": self._task, "load_var": self._load_var}[step.kind](step)
         except (StepFailed, StepErrored) as error:
             self._build.log.append(str(error))
             return Status.FAILED if isinstance(error, StepFailed) else Status.ERRORED
@@ -187,6 +187,16 @@ class Walk:
         self._build.tasks[step.name] = ended
         if ended.code and not self._aborted:
             raise StepFailed(f"task {step.name}: exit status {ended.code}")
+
+    def _load_var(self, step: Step) -> None:
+        """One file of an artifact; Concourse does not follow links in it."""
+        artifact, _, path = self._resolved(step.body["file"]).partition("/")
+        if artifact not in self._artifacts:
+            raise StepErrored(f"unknown artifact source: {artifact}")
+        file = self._artifacts[artifact] / path
+        if file.is_symlink() or not file.is_file():
+            raise StepErrored(f"file not found: {artifact}/{path}")
+        self._local[step.name] = file.read_text("utf-8").strip()
 
     @contextlib.contextmanager
     def _registered(self, outputs: list[str], places: Mapping[str, Path]) -> Iterator[None]:

@@ -182,6 +182,16 @@ def test_variables_when_a_step_runs(concourse: Callable[[str], Concourse]) -> No
     assert (build.status, build.log[1]) == (Status.ERRORED, "undefined vars: mail.nothing")
 
 
+def test_a_variable_from_a_file(concourse: Callable[[str], Concourse]) -> None:
+    """Without its last line end; a file that is not there errors the step."""
+    load_var = "{ load_var: made, file: out/file, format: trim, reveal: true }"
+    running = concourse(job(TASK, load_var, MAIL % '"((.:made))!"'))
+    assert running.trigger("job").status is Status.SUCCEEDED
+    assert subjects(running) == ["written!"]
+    build = concourse(job(TASK, load_var.replace("out/file", "out/nothing"))).trigger("job")
+    assert build.status is Status.ERRORED
+
+
 def test_what_the_fleet_holds(tmp_path: Path) -> None:
     """Its steps are not made here, and so they are refused."""
     with pytest.raises(TemplateError, match="load_var"):
