@@ -97,7 +97,7 @@ class Plant:
 
     def _original(self) -> dict[str, Node]:
         """The shape of https://github.com/OmegaSquad82/concourse-k0sctl/blob/main/ci/vars-example.yml."""
-        key = "((k0s-prod.git_key))"
+        key = "((k0s-prod.backup_key))"
         smtp = {"host": "smtp.example.org", "port": "587", "username": "k0s", "password": "((k0s-prod.smtp_password))"}
         return {
             "email": {"smtp": smtp, "from": "k0s@example.org", "to": ["oncall@example.org"]},
