@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tests.pipeline.build import Build, Status
-from tests.pipeline.container import in_container
-from tests.pipeline.gitresource import GitResource
-from tests.pipeline.interpreter import Concourse
-from tests.pipeline.mailbox import Mail
-from tests.pipeline.plan import EXTERNAL_URL
+from tests.pipeline.concourse.build import Build, Status
+from tests.pipeline.concourse.container import in_container
+from tests.pipeline.concourse.gitresource import GitResource
+from tests.pipeline.concourse.interpreter import Concourse
+from tests.pipeline.concourse.mailbox import Mail
+from tests.pipeline.concourse.plan import EXTERNAL_URL
 from tests.pipeline.template import PIPELINE, VARIABLES, Node, expand, load, static
 from tests.practice.cluster import practice_cluster
 from tests.practice.container.host import ContainerHost

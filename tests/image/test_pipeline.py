@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.image.plant import BRANCH, Plant, ended, steps_of
-from tests.pipeline.build import Status
-from tests.pipeline.interpreter import Refused
+from tests.pipeline.concourse.build import Status
+from tests.pipeline.concourse.interpreter import Refused
 from tests.pipeline.template import PIPELINE, load
 from tests.practice.container.host import ContainerHost
 from tests.support.keys import KeyPair

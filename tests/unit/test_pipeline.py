@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline import variables
-from tests.pipeline.broken import BROKEN
-from tests.pipeline.model import Pipeline
-from tests.pipeline.rules import RULES, problems
+from tests.pipeline.rules import RULES, problems, variables
+from tests.pipeline.rules.broken import BROKEN
+from tests.pipeline.rules.model import Pipeline
 from tests.pipeline.template import FLEET, PIPELINE, ROOT, VARIABLES, TemplateError, expand, load, names, parse, static
 from tests.support.documents import block
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.build import Call, Status
-from tests.pipeline.interpreter import Concourse, Refused
-from tests.pipeline.resources import StepErrored
+from tests.pipeline.concourse.build import Call, Status
+from tests.pipeline.concourse.interpreter import Concourse, Refused
+from tests.pipeline.concourse.resources import StepErrored
 from tests.pipeline.template import FLEET, TemplateError, load, parse
 from tests.support.lab import Ended
 

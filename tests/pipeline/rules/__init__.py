@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final, TypeAlias
 
-from tests.pipeline.model import Pipeline
 from tests.pipeline.rules import backups, jobs, sources, trust
-from tests.pipeline.structure import structure
+from tests.pipeline.rules.model import Pipeline
+from tests.pipeline.rules.structure import structure
 
 Rule: TypeAlias = Callable[[Pipeline], Iterator[str]]
 

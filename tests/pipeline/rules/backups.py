@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tests.pipeline.model import Job, Pipeline, command_of
+from tests.pipeline.rules.model import Job, Pipeline, command_of
 from tests.pipeline.template import Step, names, steps
 
 _NOTICES: Final = ("on_failure", "on_error", "on_abort")

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from tests.pipeline.model import CHANGING, Job, Pipeline
+from tests.pipeline.rules.model import CHANGING, Job, Pipeline
 from tests.pipeline.template import Step, names, steps
 
 _NOTICES: Final = ("on_failure", "on_error", "on_abort")

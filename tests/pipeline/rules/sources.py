@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tests.pipeline.model import Pipeline
+from tests.pipeline.rules.model import Pipeline
 
 #: https://github.com/concourse/time-resource#source-configuration; it ignores what it does not know.
 _TIME: Final = {"interval", "start", "stop", "days", "location", "initial_version", "start_after"}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from handler.settings.setting import Kind
 from handler.settings.table import BY_NAME
-from tests.pipeline.model import Pipeline, command_of
+from tests.pipeline.rules.model import Pipeline, command_of
 from tests.pipeline.template import names
 
 

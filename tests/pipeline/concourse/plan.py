@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from tests.pipeline.build import Build, Call, Status, World
-from tests.pipeline.resources import StepErrored, StepFailed, Version
+from tests.pipeline.concourse.build import Build, Call, Status, World
+from tests.pipeline.concourse.resources import StepErrored, StepFailed, Version
 from tests.pipeline.template import Node, Step, TemplateError, children
 
 EXTERNAL_URL: Final = "https://ci.example.org"

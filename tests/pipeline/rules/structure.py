@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from tests.pipeline.model import Job, Pipeline
+from tests.pipeline.rules.model import Job, Pipeline
 from tests.pipeline.template import HOOKS, Node, Step, children, names, steps
 
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9._-]*")

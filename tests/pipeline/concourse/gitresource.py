@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.pipeline.resources import Fields, StepErrored, StepFailed, Version, known
+from tests.pipeline.concourse.resources import Fields, StepErrored, StepFailed, Version, known
 
 _SOURCE: Final = {
     "uri", "branch", "private_key", "private_key_user", "private_key_passphrase", "forward_agent", "username",

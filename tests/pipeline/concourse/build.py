@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from tests.pipeline.resources import DURATION, Kind, StepErrored, Version
+from tests.pipeline.concourse.resources import DURATION, Kind, StepErrored, Version
 from tests.pipeline.template import HOOKS, Node, TemplateError, expand, steps
 from tests.support.lab import Ended
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tests.pipeline.resources import Fields, StepErrored, StepFailed, Version, known
+from tests.pipeline.concourse.resources import Fields, StepErrored, StepFailed, Version, known
 from tests.pipeline.template import Node
 
 _TOKENS: Final = (

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.pipeline.build import Build, Runner, Status, World, check_keys
-from tests.pipeline.gitresource import GitResource
-from tests.pipeline.mailbox import Mailbox
-from tests.pipeline.plan import Walk
-from tests.pipeline.resources import Clock, Kind, Registry, StepErrored, StepFailed
-from tests.pipeline.schedule import choose, inputs
+from tests.pipeline.concourse.build import Build, Runner, Status, World, check_keys
+from tests.pipeline.concourse.gitresource import GitResource
+from tests.pipeline.concourse.mailbox import Mailbox
+from tests.pipeline.concourse.plan import Walk
+from tests.pipeline.concourse.resources import Clock, Kind, Registry, StepErrored, StepFailed
+from tests.pipeline.concourse.schedule import choose, inputs
 from tests.pipeline.template import Node, TemplateError
 
 _PIPELINE: Final = {"user_data", "resource_types", "resources", "groups", "jobs"}

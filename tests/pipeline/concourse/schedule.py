@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from tests.pipeline.build import Build
-from tests.pipeline.resources import Version
+from tests.pipeline.concourse.build import Build
+from tests.pipeline.concourse.resources import Version
 from tests.pipeline.template import Node, steps
 
 

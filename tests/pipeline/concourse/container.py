@@ -7,8 +7,8 @@ import time
 from typing import Final
 
 from tests.image.task import Task
-from tests.pipeline.build import Call
-from tests.pipeline.resources import StepErrored
+from tests.pipeline.concourse.build import Call
+from tests.pipeline.concourse.resources import StepErrored
 from tests.support.lab import Ended
 
 #: From TERM to KILL.
