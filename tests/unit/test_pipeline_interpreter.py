@@ -190,6 +190,8 @@ def test_a_variable_from_a_file(concourse: Callable[[str], Concourse]) -> None:
     assert subjects(running) == ["written!"]
     build = concourse(job(TASK, load_var.replace("out/file", "out/nothing"))).trigger("job")
     assert build.status is Status.ERRORED
+    with pytest.raises(TemplateError, match="repeated var name"):
+        concourse(job(TASK, load_var, f"{{ try: {load_var} }}"))
 
 
 def test_what_the_fleet_holds(tmp_path: Path) -> None:

@@ -120,6 +120,9 @@ class World:
 def check_keys(job: Mapping[str, Node]) -> None:
     """Raise TemplateError for what is not known here."""
     _known(job, _JOB, f"job {job['name']}")
+    loaded = [step.name for step in steps(job) if step.kind == "load_var"]
+    if len(loaded) != len(set(loaded)):
+        raise TemplateError(f"job {job['name']}: load_var: repeated var name")
     for step in steps(job):
         where = f"{job['name']}: {step.kind} {step.name}"
         _known(step.body, _STEPS.get(step.kind, set()), where)

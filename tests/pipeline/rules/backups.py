@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tests.pipeline.rules.model import Job, Pipeline, command_of
-from tests.pipeline.template import Step, names, steps
+from tests.pipeline.template import Node, Step, children, names, steps
 
 _NOTICES: Final = ("on_failure", "on_error", "on_abort")
 _FORCEFUL: Final = ("force", "rebase", "merge", "only_tag", "refs_prefix")
@@ -34,7 +34,7 @@ def stored(pipeline: Pipeline) -> Iterator[str]:
         for command, task in ((command_of(task), task) for task in job.tasks):
             if not command or command.name not in ("init", "backup"):
                 continue
-            after = [step.body for step in _plan(job) if step.kind in ("task", "put")]
+            after = [step.body for step in _plan(job.body["plan"]) if step.kind in ("task", "put")]
             put = after[after.index(task.body) + 1] if task.body in after[:-1] else {}
             plainly = {"inputs": ["backup"], "params": {"repository": "backup"}}
             if put.get("put") != "backup" or {key: put.get(key) for key in plainly} != plainly:
@@ -47,26 +47,22 @@ def rescued(pipeline: Pipeline) -> Iterator[str]:
         if step.kind != "put" or pipeline.resource_of(step) != "backup" or "backup" not in job.commands:
             continue
         for hook in _NOTICES:
-            load, put = [*step.body.get(hook, {}).get("do", ()), {}, {}][:2]
-            if (
-                pipeline.uri_of(Step(body=put)) != pipeline.uri_of(step)
-                or pipeline.resource_of(Step(body=put)) == "backup"
-            ):
+            put = Step(body=step.body.get(hook, {}))
+            if pipeline.uri_of(put) != pipeline.uri_of(step) or pipeline.resource_of(put) == "backup":
                 yield f"job {job.name}, put {step.name}: {hook} must put it on a rescue branch of the same repository"
-            elif not str(load.get("file")).startswith("backup/.git/refs/heads/"):
-                yield f"job {job.name}, put {step.name}: {hook} must load the commit that was made"
-            elif put["params"] != {"repository": "backup", "branch": f"rescue-((.:{load['load_var']}))"}:
-                yield f"job {job.name}, put {step.name}: {hook} must name the branch by that commit"
+            elif put.body["params"] != {"repository": "backup", "branch": f"rescue-((.:{_made(job)}))"}:
+                yield f"job {job.name}, put {step.name}: {hook} must name the branch by the commit that was made"
 
 
 def kept_when_refused(pipeline: Pipeline) -> Iterator[str]:
     """The backup of another cluster is signed and kept, though the command fails."""
-    for job, task in pipeline.steps():
-        command = command_of(task) if task.kind == "task" else None
-        if command and command.name == "backup":
-            put = task.body.get("on_failure", {}).get("try", {})
-            if pipeline.resource_of(Step(body=put)) != "backup":
-                yield f"job {job.name}, task {task.name}: on_failure must try to put what was committed"
+    for job in pipeline.jobs:
+        if "backup" not in job.commands:
+            continue
+        around = [step.body for step in steps(job.body) if any("task" in child for child in children(step.body))]
+        kept = [body.get("on_failure", {}).get("try", {}) for body in around]
+        if [pipeline.resource_of(Step(body=put)) for put in kept] != ["backup"]:
+            yield f"job {job.name}: on_failure of the do around its task must try to put what was committed"
 
 
 def verified(pipeline: Pipeline) -> Iterator[str]:
@@ -104,7 +100,17 @@ def confirmed_by_hand(pipeline: Pipeline) -> Iterator[str]:
                 yield f"job {job.name}, task {task.name}: {name} must be a variable that is empty"
 
 
-def _plan(job: Job) -> Iterator[Step]:
+def _plan(bodies: list[dict[str, Node]]) -> Iterator[Step]:
     """The steps that always run, none in a hook or try."""
-    for body in job.body["plan"]:
+    for body in bodies:
         yield Step(body=body)
+        yield from _plan(body.get("do", []))
+
+
+def _made(job: Job) -> str:
+    """The variable that has the commit of the new backup, however its task ended."""
+    for task in job.tasks:
+        load = task.body.get("ensure", {}).get("try", {})
+        if str(load.get("file")).startswith("backup/.git/refs/heads/"):
+            return str(load["load_var"])
+    return ""

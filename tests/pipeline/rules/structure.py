@@ -55,6 +55,9 @@ def structure(pipeline: Pipeline) -> Iterator[str]:
         for step in steps(job.body):
             yield from _step(pipeline, job, step)
         yield from _artifacts(pipeline, job)
+        loaded = [step.name for step in steps(job.body) if step.kind == "load_var"]
+        for name in sorted({name for name in loaded if loaded.count(name) > 1}):
+            yield f"job {job.name}: {name} is loaded more than once"
     yield from _groups(pipeline)
 
 
