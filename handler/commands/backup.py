@@ -79,7 +79,7 @@ def _take(ctx: Context, config: ClusterConfig) -> Taken:
     everyone = ctx.settings.backup_hosts is BackupHosts.ALL
     hosts = config.hosts if everyone else config.controllers
     left_out = set(open_doors(ctx, hosts, required=everyone))
-    check_host_keys(ctx, [host for host in hosts if host not in left_out])
+    left_out |= {*check_host_keys(ctx, [host for host in hosts if host not in left_out], required=everyone)}
     while True:
         archive = ctx.workspace.bulk / f"archive-{len(left_out)}"
         evidence = _run(ctx, config, left_out, archive)

@@ -19,7 +19,7 @@ from handler.evidence import Evidence
 from handler.hosts import Host
 from handler.logfmt import phase_of
 from handler.settings.model import BackupHosts
-from handler.tools.hostkeys import PinCheck, PinState, known_hosts_name
+from handler.tools.hostkeys import HostKey, PinCheck, PinState, known_hosts_name
 from handler.tools.k0sctl import Run
 from handler.verdict import Identity, identity
 from handler.workspace import write_private
@@ -150,18 +150,29 @@ def closed_doors(closed: dict[Host, Answer], wait: timedelta) -> ToolFailed:
     )
 
 
-def check_host_keys(ctx: Context, hosts: Collection[Host]) -> None:
-    """Pin the hosts' keys for k0sctl, and compare them with what the hosts show now.
+def check_host_keys(ctx: Context, hosts: Collection[Host], *, required: bool = True) -> tuple[Host, ...]:
+    """Pin the hosts' keys for k0sctl, and compare them with what the hosts show now; returns those that show none.
 
     Raises:
         IntegrityError: a host shows another key than the pinned one, or none is pinned for it.
-        ToolFailed: a host shows no key at all.
+        ToolFailed: a host shows no key at all, and all are ``required``; or none shows one.
     """
-    doors = [Door(host.address, host.port) for host in hosts if host.reachable_directly]
+    doors = {host: Door(host.address, host.port) for host in hosts if host.reachable_directly}
+    shown = _compare_host_keys(ctx, doors, required=required, all_direct=len(doors) == len(hosts))
+    silent = tuple(host for host, door in doors.items() if not shown[door])
+    for host in silent:
+        ctx.reporter.warn(f"{host.label}: the SSH door is open, but no host key is shown; left out")
+    return silent
+
+
+def _compare_host_keys(
+    ctx: Context, doors: dict[Host, Door], *, required: bool, all_direct: bool
+) -> dict[Door, tuple[HostKey, ...]]:
     pinned = pinned_keys(ctx)
     with ctx.reporter.step("check host keys") as step:
-        shown = ctx.ssh.scan(doors) if doors else {}
-        if silent := [door for door, keys in shown.items() if not keys]:
+        shown = ctx.ssh.scan([*doors.values()]) if doors else {}
+        silent = [door for door, keys in shown.items() if not keys]
+        if silent and (required or len(silent) == len(shown)):
             raise no_host_keys(silent)
         if pinned is None:
             lines = [
@@ -169,15 +180,16 @@ def check_host_keys(ctx: Context, hosts: Collection[Host]) -> None:
             ]
             # Hosts behind a bastion show no key here: strictness would refuse them, so k0sctl then trusts all at once.
             if lines:
-                ctx.ssh.pin("\n".join(lines), for_k0sctl=len(doors) == len(hosts))
+                ctx.ssh.pin("\n".join(lines), for_k0sctl=all_direct)
             tell_unpinned(ctx, lines)
-            return
+            return shown
         ctx.ssh.pin(pinned)
         checks = ctx.ssh.check(shown)
         step.note(f"as pinned: {sum(check.state is PinState.FITS for check in checks)} of {len(checks)}")
     wrong = [check for check in checks if check.state not in {PinState.FITS, PinState.UNCHECKED}]
     if wrong:
         raise wrong_host_keys(ctx, wrong)
+    return shown
 
 
 def pinned_keys(ctx: Context) -> str | None:

@@ -12,6 +12,7 @@ from tests.e2e.conftest import Crew, Site
 from tests.practice.choice import practice_host
 from tests.practice.cluster import practice_cluster
 from tests.practice.faults import HOST_FAULTS
+from tests.support.hostile import hostile
 from tests.support.keys import KeyMaker, KeyPair
 from tests.support.lab import Lab, sha256
 from tests.support.plain import PlainTools
@@ -263,6 +264,15 @@ def test_one_of_two_controllers(running: Lab, tmp_path: Path) -> None:
         second.stop()
         done = running.ok("backup", K0SCTL_SSH_WAIT="1s")
         assert f"warning: {label}: SSH door closed" in done.stderr
+
+
+def test_a_controller_that_shows_no_key(running: Lab) -> None:
+    with hostile(drips=True) as port:
+        ssh = f"{{address: 127.0.0.1, user: root, port: {port}}}"
+        controller = f"  - role: controller\n    ssh: {ssh}\n  k0s:"
+        running.config.write_text(running.config.read_text().replace("  k0s:", controller))
+        done = running.ok("backup")
+    assert f"warning: 127.0.0.1:{port}: the SSH door is open, but no host key is shown; left out" in done.stderr
 
 
 def test_the_derived_configuration(running: Lab) -> None:
