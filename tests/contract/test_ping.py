@@ -124,7 +124,8 @@ def test_a_closed_door_and_a_name_that_does_not_resolve(lab: Lab) -> None:
     assert result["nodes"][2]["addresses"] == []
     named = "127.0.0.1:1 (SSH door closed), a.invalid:22 (no address): 2 of 3 nodes failed"
     assert done.last.startswith(f"k0sctl-handler: ping FAILED (4 tool failed): {named}. Next: ")
-    assert "a.invalid does not resolve" in done.stderr
+    # whether the machine's name server says so in a second is not ours
+    assert re.search(r"a\.invalid does not resolve|no name server answers for a\.invalid", done.stderr)
 
 
 def test_a_wrong_host_key(lab: Lab) -> None:
