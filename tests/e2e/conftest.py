@@ -17,6 +17,7 @@ from tests.practice.choice import REASON, Host, NotForReal, practice_host, real_
 from tests.practice.faults import HOST_FAULTS, K0SCTL_FAULTS
 from tests.support.keys import KeyPair
 from tests.support.lab import Lab
+from tests.support.remotes import Bare
 
 #: What is not run with a real k0sctl.
 left_out_of_real: list[str] = []
@@ -147,3 +148,11 @@ def crew(request: pytest.FixtureRequest, tmp_path: Path, site: Site, cluster_key
             labs.append(Lab(directory, [host], cluster_key))
             shutil.copytree(site.repository, labs[-1].backup, symlinks=True)
         yield Crew(request.node.nodeid, labs)
+
+
+@pytest.fixture
+def remote(tmp_path: Path, site: Site) -> Bare:
+    """A remote with the two backups of the site."""
+    bare = Bare(tmp_path / "remote.git")
+    bare.fill(site.repository)
+    return bare

@@ -23,13 +23,6 @@ TOKEN = "glpat-S3cretT0kenOfTheTests"
 
 
 @pytest.fixture
-def bare(tmp_path: Path, site: Site) -> Bare:
-    bare = Bare(tmp_path / "remote.git")
-    bare.fill(site.repository)
-    return bare
-
-
-@pytest.fixture
 def lab(tmp_path: Path, site: Site, cluster_key: KeyPair) -> Iterator[Lab]:
     """The site's running cluster, an empty working directory, and a home without anything."""
     lab = Lab(tmp_path / "lab", [site.host], cluster_key)
@@ -39,8 +32,8 @@ def lab(tmp_path: Path, site: Site, cluster_key: KeyPair) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def https(tmp_path: Path, bare: Bare, lab: Lab) -> Iterator[HttpsGit]:
-    with HttpsGit(tmp_path / "https", bare, TOKEN) as server:
+def https(tmp_path: Path, remote: Bare, lab: Lab) -> Iterator[HttpsGit]:
+    with HttpsGit(tmp_path / "https", remote, TOKEN) as server:
         lab.extra |= {
             "K0SCTL_GIT_URL": server.url, "K0SCTL_GIT_TOKEN": TOKEN, "SSL_CERT_FILE": str(server.certificate),
         }  # fmt: skip
@@ -48,8 +41,8 @@ def https(tmp_path: Path, bare: Bare, lab: Lab) -> Iterator[HttpsGit]:
 
 
 @pytest.fixture
-def ssh(tmp_path: Path, bare: Bare, lab: Lab) -> Iterator[SshGit]:
-    with SshGit(tmp_path / "ssh", bare) as server:
+def ssh(tmp_path: Path, remote: Bare, lab: Lab) -> Iterator[SshGit]:
+    with SshGit(tmp_path / "ssh", remote) as server:
         lab.extra |= {
             "K0SCTL_GIT_URL": server.url, "K0SCTL_GIT_SSH_KEY": server.private_key.read_text(),
             "K0SCTL_GIT_KNOWN_HOSTS": server.known_hosts_lines(),
@@ -83,12 +76,12 @@ def require_unseen(lab: Lab, secrets: Iterable[str], told: Iterable[Ended], seen
 # --- https --------------------------------------------------------------------------------------------------------
 
 
-def test_https(lab: Lab, https: HttpsGit, bare: Bare, site: Site) -> None:
+def test_https(lab: Lab, https: HttpsGit, remote: Bare, site: Site) -> None:
     seen = recorded(lab, "git", "gpg", "openssl")
     told = [lab.ok("init", K0SCTL_GIT_BRANCH="prod"), lab.ok("backup", K0SCTL_GIT_BRANCH="prod"), lab.ok("list")]
     assert site.latest in told[-1].stdout
-    assert bare.tip("prod") == lab.head()
-    assert len(bare.names("prod")) == 1
+    assert remote.tip("prod") == lab.head()
+    assert len(remote.names("prod")) == 1
     assert https.users == {"x-access-token"}
     assert f"pushed to {https.url}" in told[1].last
     # nobody is told the token who did not ask for it
@@ -130,11 +123,11 @@ def test_a_server_that_stays_silent(lab: Lab, site: Site, ssh: SshGit, scheme: s
 # --- ssh ----------------------------------------------------------------------------------------------------------
 
 
-def test_ssh(lab: Lab, ssh: SshGit, bare: Bare, site: Site) -> None:
+def test_ssh(lab: Lab, ssh: SshGit, remote: Bare, site: Site) -> None:
     seen = recorded(lab, "git", "ssh", "gpg", "openssl")
     told = [lab.ok("init", K0SCTL_GIT_BRANCH="prod"), lab.ok("backup", K0SCTL_GIT_BRANCH="prod"), lab.ok("list")]
     assert site.latest in told[-1].stdout
-    assert bare.tip("prod") == lab.head()
+    assert remote.tip("prod") == lab.head()
     assert f"pushed to {ssh.url}" in told[1].last
     lines = [line for line in ssh.private_key.read_text().splitlines() if "-----" not in line][1:]
     require_unseen(lab, lines, told, seen)
@@ -142,12 +135,12 @@ def test_ssh(lab: Lab, ssh: SshGit, bare: Bare, site: Site) -> None:
     assert "accept-new" not in seen.read_text(errors="replace")
 
 
-def test_a_wrong_host_key(lab: Lab, ssh: SshGit, bare: Bare) -> None:
+def test_a_wrong_host_key(lab: Lab, ssh: SshGit, remote: Bare) -> None:
     pinned = ssh.known_hosts_lines()
     ssh.stop()
     ssh.make_keys(new=True)
     ssh.start()
-    before = bare.commits()
+    before = remote.commits()
     for command in ("list", "apply", "backup", "init"):
         done = lab.run(command, K0SCTL_GIT_KNOWN_HOSTS=pinned).failed(5, ssh.url, "host key", "K0SCTL_GIT_KNOWN_HOSTS")
         assert "new cluster" not in done.stderr
@@ -155,7 +148,7 @@ def test_a_wrong_host_key(lab: Lab, ssh: SshGit, bare: Bare) -> None:
     elsewhere = ssh.known_hosts_lines().replace("127.0.0.1", "127.0.0.2")
     lab.run("list", K0SCTL_GIT_KNOWN_HOSTS=elsewhere).failed(5, "ssh-keyscan")
     lab.ok("list", K0SCTL_GIT_KNOWN_HOSTS=ssh.known_hosts_lines())
-    assert bare.commits() == before
+    assert remote.commits() == before
 
 
 def test_no_known_hosts(lab: Lab, ssh: SshGit) -> None:

@@ -17,13 +17,6 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def remote(tmp_path: Path, site: Site) -> Bare:
-    bare = Bare(tmp_path / "remote.git")
-    bare.fill(site.repository)
-    return bare
-
-
-@pytest.fixture
 def lab(tmp_path: Path, site: Site, host: Host, cluster_key: KeyPair, remote: Bare) -> Lab:
     """A new host, the site's two backups in backup/, and a remote that had them."""
     lab = Lab(tmp_path / "lab", [host], cluster_key)

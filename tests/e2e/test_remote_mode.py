@@ -29,14 +29,6 @@ REFUSED = "this branch is protected: ask the operators"
 REFUSE = f"echo '{REFUSED}' >&2; exit 1"
 
 
-@pytest.fixture
-def remote(tmp_path: Path, site: Site) -> Bare:
-    """A remote with the two backups of the site."""
-    bare = Bare(tmp_path / "remote.git")
-    bare.fill(site.repository)
-    return bare
-
-
 def lab_at(directory: Path, host: Host, key: KeyPair, bare: Bare) -> Lab:
     lab = Lab(directory, [host], key)
     lab.extra["K0SCTL_GIT_URL"] = bare.url
