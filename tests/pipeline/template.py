@@ -173,6 +173,17 @@ def _inside(body: dict[str, Node], within: tuple[str, ...]) -> Iterator[Step]:
             yield from _inside(body[hook], (*within, hook))
 
 
+def planned(bodies: list[dict[str, Node]], *, tried: bool) -> Iterator[Step]:
+    """The steps of a plan in their order, those in ``in_parallel`` and ``do`` included, none of a hook.
+
+    Args:
+        tried: those in a ``try``, too.
+    """
+    for body in bodies:
+        yield Step(body=body)
+        yield from planned([*children(body), *([body["try"]] if tried and "try" in body else [])], tried=tried)
+
+
 def children(body: Mapping[str, Node]) -> list[dict[str, Node]]:
     """The steps of an ``in_parallel`` or ``do``."""
     parallel = body.get("in_parallel", [])

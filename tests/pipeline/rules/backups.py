@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tests.pipeline.rules.model import Job, Pipeline, command_of
-from tests.pipeline.template import Node, Step, children, names, steps
+from tests.pipeline.template import Step, children, names, planned, steps
 
 _NOTICES: Final = ("on_failure", "on_error", "on_abort")
 _FORCEFUL: Final = ("force", "rebase", "merge", "only_tag", "refs_prefix")
@@ -34,7 +34,7 @@ def stored(pipeline: Pipeline) -> Iterator[str]:
         for command, task in ((command_of(task), task) for task in job.tasks):
             if not command or command.name not in ("init", "backup"):
                 continue
-            after = [step.body for step in _plan(job.body["plan"]) if step.kind in ("task", "put")]
+            after = [step.body for step in planned(job.body["plan"], tried=False) if step.kind in ("task", "put")]
             put = after[after.index(task.body) + 1] if task.body in after[:-1] else {}
             plainly = {"inputs": ["backup"], "params": {"repository": "backup"}}
             if put.get("put") != "backup" or {key: put.get(key) for key in plainly} != plainly:
@@ -82,13 +82,12 @@ def restore_by_variable(pipeline: Pipeline) -> Iterator[str]:
     """The first installation finds no backup; every later one must."""
     for job, task in pipeline.written():
         command = command_of(task)
-        value = task.body.get("params", {}).get("K0SCTL_RESTORE")
-        if (
-            command
-            and command.name == "apply"
-            and "never" in [pipeline.variables.get(one, "never") for one in names(value) or ["?"]]
-        ):
-            yield f"job {job.name}, task {task.name}: K0SCTL_RESTORE must be a variable, and not never"
+        if command and command.name == "apply":
+            chosen = [
+                pipeline.variables.get(name, "never") for name in names(task.body["params"].get("K0SCTL_RESTORE"))
+            ]
+            if not chosen or "never" in chosen:
+                yield f"job {job.name}, task {task.name}: K0SCTL_RESTORE must be a variable, and not never"
 
 
 def confirmed_by_hand(pipeline: Pipeline) -> Iterator[str]:
@@ -98,13 +97,6 @@ def confirmed_by_hand(pipeline: Pipeline) -> Iterator[str]:
             by_hand = "_CONFIRM_" in name or "_ACCEPT_" in name
             if by_hand and [pipeline.variables.get(one) for one in names(value)] != [""]:
                 yield f"job {job.name}, task {task.name}: {name} must be a variable that is empty"
-
-
-def _plan(bodies: list[dict[str, Node]]) -> Iterator[Step]:
-    """The steps that always run, none in a hook or try."""
-    for body in bodies:
-        yield Step(body=body)
-        yield from _plan(body.get("do", []))
 
 
 def _made(job: Job) -> str:

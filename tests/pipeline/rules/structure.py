@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tests.pipeline.rules.model import Job, Pipeline
-from tests.pipeline.template import HOOKS, Node, Step, children, names, steps
+from tests.pipeline.template import HOOKS, Node, Step, names, planned, steps
 
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9._-]*")
 _BUILT_IN: Final = ("git", "registry-image", "time")
@@ -114,7 +114,7 @@ def _passed(pipeline: Pipeline, owner: str, step: Step, name: str) -> Iterator[s
 def _artifacts(pipeline: Pipeline, job: Job) -> Iterator[str]:
     """What a step takes must have been made by a step before it."""
     made: set[str] = set()
-    for step in _in_order(job.body["plan"]):
+    for step in planned(job.body["plan"], tried=True):
         wanted: list[str] = []
         if step.kind == "task":
             config = step.body.get("config", {})
@@ -127,12 +127,6 @@ def _artifacts(pipeline: Pipeline, job: Job) -> Iterator[str]:
         if step.kind in ("get", "load_var"):
             made.add(step.name)
         made |= {one["name"] for one in step.body.get("config", {}).get("outputs", ())}
-
-
-def _in_order(plan: list[dict[str, Node]]) -> Iterator[Step]:
-    for body in plan:
-        yield Step(body=body)
-        yield from _in_order([*children(body), *([body["try"]] if "try" in body else [])])
 
 
 def _groups(pipeline: Pipeline) -> Iterator[str]:
