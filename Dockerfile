@@ -67,17 +67,11 @@ ARG DEBIAN_TAG
 ARG DEBIAN_DIGEST
 ARG K0SCTL_VERSION
 ARG NOT_A_RELEASE
-ARG VERSION=
-ARG REVISION=
-ARG CREATED=
-ARG SOURCE=
+# What differs without any file, or line of this file, being another comes by --label: podman 4.3 takes a LABEL from its
+# cache although an argument in it has another value. That is version, revision, created and source.
 LABEL org.opencontainers.image.title="k0sctl-handler" \
   org.opencontainers.image.description="Runs the life of a k0s cluster as CI jobs: install, back up, prove, restore" \
   org.opencontainers.image.licenses="Apache-2.0" \
-  org.opencontainers.image.source="${SOURCE}" \
-  org.opencontainers.image.version="${VERSION}" \
-  org.opencontainers.image.revision="${REVISION}" \
-  org.opencontainers.image.created="${CREATED}" \
   org.opencontainers.image.base.name="${DEBIAN_IMAGE}:${DEBIAN_TAG}" \
   org.opencontainers.image.base.digest="${DEBIAN_DIGEST}" \
   k0sctl-handler.k0sctl="${K0SCTL_VERSION}" \

@@ -144,19 +144,26 @@ revision() {
 # A web address, without a password.
 source_url() { git_says remote get-url origin | sed -n 's#^\(https://\)\([^/@]*@\)\{0,1\}#\1#; s#\.git$##; /^https:/p'; }
 
-build() { # TARGET NAME
-  set -- --target "$1" --tag "$2" \
+# The release is what the Dockerfile ends with; podman 4.3 would not give its labels to a --target.
+build_release() {
+  prefix=org.opencontainers.image
+  version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' handler/__init__.py)
+  created=$(TZ=UTC git_says log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd) || created=''
+  build "$tag" --label "$prefix.version=$version" --label "$prefix.revision=$(revision)" \
+    --label "$prefix.created=$created" --label "$prefix.source=$(source_url)"
+}
+
+build_test() { build "$tag-test" --target test; }
+
+build() { # NAME OPTIONS
+  set -- --tag "$@" \
     --build-arg "DEBIAN_IMAGE=${base%:*}" \
     --build-arg "DEBIAN_TAG=${base##*:}" \
     --build-arg "DEBIAN_DIGEST=$base_digest" \
     --build-arg "K0SCTL_IMAGE=$k0sctl_image" \
     --build-arg "K0SCTL_VERSION=$k0sctl_version" \
     --build-arg "NOT_A_RELEASE=$not_a_release" \
-    --build-arg "PIP_INDEX_URL=${PIP_INDEX_URL:-}" \
-    --build-arg "VERSION=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' handler/__init__.py)" \
-    --build-arg "REVISION=$(revision)" \
-    --build-arg "CREATED=$(TZ=UTC git_says log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd)" \
-    --build-arg "SOURCE=$(source_url)"
+    --build-arg "PIP_INDEX_URL=${PIP_INDEX_URL:-}"
   certificates=${PIP_CERT:-${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}}
   [ ! -s "$certificates" ] || set -- "$@" --secret "id=ca,src=$certificates"
   [ -z "$no_cache" ] || set -- "$@" --no-cache
@@ -174,10 +181,10 @@ choose_base
 choose_k0sctl
 warn_loudly
 say "building $tag with $name"
-build release "$tag"
+build_release
 [ -z "$test" ] || {
   say "running the contract tests in the userland of $tag"
-  build test "$tag-test"
+  build_test
   engine run --rm --privileged "$tag-test" >&2
 }
 [ -z "$sizes" ] || "${PYTHON:-python3}" image/sizes.py "$tag"

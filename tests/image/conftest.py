@@ -23,11 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("image")
 
 
-def build(name: str, *options: str, k0sctl: Path | None = None) -> str:
+def build(name: str, *options: str, k0sctl: Path | None = None, source: Path = ROOT) -> str:
     """Builds the image with this k0sctl, else the one that the tests were told to take; returns its id."""
     real = k0sctl or real_k0sctl()
     chosen = {"K0SCTL_BINARY": str(real)} if real else {}
-    command = [ROOT / "image/build.sh", "--tag", name, *options, *(() if real else ("--practice",))]
+    command = [source / "image/build.sh", "--tag", name, *options, *(() if real else ("--practice",))]
     with (ROOT / "image/build.sh").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = subprocess.run(command, env={**os.environ, **chosen}, capture_output=True, text=True, check=False)
