@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from handler.errors import IntegrityError
-from handler.manifest import LARGEST_MANIFEST, Manifest
+from handler.manifest import Manifest
+from handler.manifestfields import LARGEST_MANIFEST
 from handler.repository import Repository
 from handler.stored import Stored
 

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Final, Self
 
 from handler.archive import CIPHERS, CONFIG_END, RFC_3339, Kind, is_bare, parse, read_moment, rfc_3339
-from handler.errors import IntegrityError
+from handler.manifestfields import Fields, load, wrong
 
 FORMAT: Final = 1
-#: A manifest is about 1.5 KiB.
-LARGEST_MANIFEST: Final = 64 * 1024
-_LONGEST_TEXT: Final = 1024
-_LARGEST_NUMBER: Final = 2**63 - 1
 
 
 class Datastore(StrEnum):
@@ -116,16 +112,16 @@ class Manifest:
             IntegrityError: the document is no manifest of format 1; the message names the field. Nothing else is
                 raised, whatever the bytes are.
         """
-        top = _Fields(_load(document), "")
+        top = load(document)
         if top.number("format") != FORMAT:
-            raise _wrong("format", f"only {FORMAT} is known; a newer k0sctl-handler may have written it")
+            raise wrong("format", f"only {FORMAT} is known; a newer k0sctl-handler may have written it")
         manifest = cls(
             branch=top.text_or_null("branch"),
             cluster=top.shared("cluster", _cluster),
-            taken_at=top.moment("taken_at"),
-            archive=top.file("archive"),
-            ciphertext=top.file("ciphertext"),
-            config=top.file("config"),
+            taken_at=_taken_at(top),
+            archive=_file(top, "archive"),
+            ciphertext=_file(top, "ciphertext"),
+            config=_file(top, "config"),
             accepted=top.flag("accepted"),
             datastore=Datastore(top.one_of("datastore", _DATASTORES)),
             cipher=top.one_of("cipher", CIPHERS),
@@ -134,20 +130,20 @@ class Manifest:
             signer=top.hexadecimal("signer", _FINGERPRINT),
         )
         if manifest.kdf != OPENSSL_KDF:
-            raise _wrong("kdf", "it is not the one that openssl is asked for")
+            raise wrong("kdf", "it is not the one that openssl is asked for")
         manifest._check_names(file_name)
         return manifest
 
     def _check_names(self, file_name: str | None) -> None:
         parsed = parse(self.archive.name)
         if parsed is None or parsed.kind is not Kind.ARCHIVE:
-            raise _wrong("archive.name", "it is not the name of an archive")
+            raise wrong("archive.name", "it is not the name of an archive")
         if self.ciphertext.name != f"{self.archive.name}.enc":
-            raise _wrong("ciphertext.name", "it is not that of the archive with .enc")
+            raise wrong("ciphertext.name", "it is not that of the archive with .enc")
         if self.config.name != f"{parsed.stem}.{CONFIG_END}":
-            raise _wrong("config.name", "it does not belong to the archive")
+            raise wrong("config.name", "it does not belong to the archive")
         if file_name is not None and file_name != self.file_name:
-            raise _wrong("archive.name", "it does not belong to the manifest's own file name")
+            raise wrong("archive.name", "it does not belong to the manifest's own file name")
 
 
 def latest(manifests: Iterable[Manifest]) -> Manifest | None:
@@ -168,125 +164,26 @@ def known_uid(manifests: Iterable[Manifest], newest: Manifest | None) -> str | N
     return newest.cluster.uid if newest else None
 
 
-def _wrong(path: str, why: str) -> IntegrityError:
-    return IntegrityError(f"the manifest's field {path} is wrong: {why}")
+def _taken_at(fields: Fields) -> datetime:
+    moment = read_moment(fields.text("taken_at"), RFC_3339)
+    if moment is None:
+        raise wrong("taken_at", "it is not a time like 2026-11-20T01:02:03Z, in UTC")
+    return moment
 
 
-def _load(document: bytes) -> object:
-    if len(document) > LARGEST_MANIFEST:
-        raise IntegrityError(f"the manifest is too large: {len(document)} bytes")
-    try:
-        # the text is decoded here, because json would also take UTF-16 and UTF-32
-        return json.loads(document.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as e:
-        raise IntegrityError("the manifest is no JSON document") from e
+def _file(top: Fields, key: str) -> File:
+    fields = top.fields(key)
+    name = fields.text("name")
+    if not is_bare(name):
+        raise wrong(f"{key}.name", "it is not a bare file name")
+    return File(name=name, size=fields.number("size"), sha256=fields.hexadecimal("sha256", _SHA256))
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    tree = dict(pairs)
-    if len(tree) != len(pairs):  # which of two counts differs from reader to reader
-        twice = next(key for key, _ in pairs if sum(key == other for other, _ in pairs) > 1)
-        raise _wrong(ascii(twice[:80]), "it is there twice")
-    return tree
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(name)
-
-
-_T = TypeVar("_T")
-#: Parts that nearly all manifests of a branch have in common, by their content: read strictly once.
-_SHARED: Final[dict[object, object]] = {}
-
-
-class _Fields:
-    """Typed access to one JSON object; every error names the field by its path."""
-
-    def __init__(self, tree: object, path: str) -> None:
-        if not isinstance(tree, dict):
-            raise _wrong(path, "it is no object") if path else IntegrityError("the manifest is no JSON object")
-        self._tree: dict[str, object] = tree
-        self._path = path
-
-    def fields(self, key: str) -> _Fields:
-        return _Fields(self._get(key, dict), self._at(key))
-
-    def shared(self, key: str, read: Callable[[_Fields], _T]) -> _T:
-        """What ``read`` makes of an object, from a former manifest where that had the same content."""
-        content = (read, *((name, type(value), value) for name, value in self._get(key, dict).items()))
-        try:
-            if content not in _SHARED:
-                _SHARED[content] = read(self.fields(key))
-            return cast("_T", _SHARED[content])
-        except TypeError:  # what cannot be looked up is refused, or holds keys that nobody knows
-            return read(self.fields(key))
-
-    def text(self, key: str) -> str:
-        text = self._tree.get(key)
-        # the usual case first: a branch may have ten thousand manifests, with twenty texts each
-        if type(text) is str and text and len(text) <= _LONGEST_TEXT and text.isprintable():
-            return text
-        self._get(key, str)
-        raise _wrong(self._at(key), "it is empty, too long, or has characters that cannot be shown")
-
-    def text_or_null(self, key: str) -> str | None:
-        return None if self._tree.get(key, "") is None else self.text(key)
-
-    def number(self, key: str) -> int:
-        number = self._get(key, int)
-        if not 0 <= number <= _LARGEST_NUMBER:
-            raise _wrong(self._at(key), "it is out of range")
-        return number
-
-    def flag(self, key: str) -> bool:
-        return self._get(key, bool)
-
-    def one_of(self, key: str, allowed: frozenset[str]) -> str:
-        text = self.text(key)
-        if text not in allowed:
-            raise _wrong(self._at(key), f"{text[:80]!r} is unknown")
-        return text
-
-    def hexadecimal(self, key: str, form: re.Pattern[str]) -> str:
-        text = self.text(key)
-        if not form.fullmatch(text):
-            raise _wrong(self._at(key), f"it is not of the form {form.pattern}")
-        return text
-
-    def moment(self, key: str) -> datetime:
-        moment = read_moment(self.text(key), RFC_3339)
-        if moment is None:
-            raise _wrong(self._at(key), "it is not a time like 2026-11-20T01:02:03Z, in UTC")
-        return moment
-
-    def file(self, key: str) -> File:
-        fields = self.fields(key)
-        name = fields.text("name")
-        if not is_bare(name):
-            raise _wrong(f"{key}.name", "it is not a bare file name")
-        return File(name=name, size=fields.number("size"), sha256=fields.hexadecimal("sha256", _SHA256))
-
-    def _get(self, key: str, kind: type[_T]) -> _T:
-        if key not in self._tree:
-            raise _wrong(self._at(key), "it is missing")
-        value = self._tree[key]
-        # exactly this type: for Python a truth value is a number too
-        if type(value) is not kind:
-            raise _wrong(self._at(key), f"it must be {_JSON_NAMES[kind]}")
-        return value
-
-    def _at(self, key: str) -> str:
-        return f"{self._path}.{key}" if self._path else key
-
-
-_JSON_NAMES: Final[dict[type, str]] = {str: "a text", int: "a whole number", bool: "true or false", dict: "an object"}
-
-
-def _cluster(fields: _Fields) -> Cluster:
+def _cluster(fields: Fields) -> Cluster:
     return Cluster(name=fields.text("name"), uid=fields.text_or_null("uid"))
 
 
-def _kdf(fields: _Fields) -> Kdf:
+def _kdf(fields: Fields) -> Kdf:
     return Kdf(
         name=fields.text("name"),
         digest=fields.text("digest"),
@@ -295,7 +192,7 @@ def _kdf(fields: _Fields) -> Kdf:
     )
 
 
-def _versions(fields: _Fields) -> Versions:
+def _versions(fields: Fields) -> Versions:
     return Versions(
         handler=fields.text("handler"),
         k0sctl=fields.text("k0sctl"),

@@ -11,7 +11,8 @@ import pytest
 
 from handler.archive import Names
 from handler.errors import IntegrityError
-from handler.manifest import LARGEST_MANIFEST, Cluster, Datastore, File, Manifest, Versions, known_uid, latest
+from handler.manifest import Cluster, Datastore, File, Manifest, Versions, known_uid, latest
+from handler.manifestfields import LARGEST_MANIFEST
 
 WHEN = datetime(2026, 11, 20, 1, 2, 3, tzinfo=UTC)
 NAMES = Names(taken_at=WHEN)
