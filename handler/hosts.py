@@ -112,9 +112,10 @@ def _remote(
             "allowed: a name or an IP address, without port or brackets",
         )
         return None
-    if connection == "ssh":
+    if connection == "ssh" and "port" in options:
+        optional = _optional_port(options["port"], nodes, label=f"host {index + 1}", source=source)
         # k0sctl takes 22 for "not stated", and ssh options then count
-        port = int(options["port"]) if port == default and options.get("port", "").isdecimal() else port
+        port = optional if port == default else port
     bastion = any(not is_null(one) for one in fields.get("bastion", ()))
     proxied = any(options.get(name, "none").lower() != "none" for name in ("proxyjump", "proxycommand"))
     return Host(
@@ -137,10 +138,22 @@ def _port(fields: Fields, default: int, *, label: str, source: Source) -> int:
         return default
     node = fields["port"][-1]
     # a quoted number is a text for k0sctl, one with a leading zero is octal
-    if getattr(node, "style", None) or not re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII) or int(text) > _HIGHEST_PORT:
+    if getattr(node, "style", None) or not _is_port(text):
         source.problem(node, f"{label} has the port {text!r}; allowed: a number from 1 to 65535, without quotes")
         return default
     return int(text)
+
+
+def _optional_port(text: str, nodes: tuple[Node, ...], *, label: str, source: Source) -> int:
+    """The port of ssh's options; k0sctl 0.32 takes it in quotes too, and refuses whatever else is no port."""
+    if not _is_port(text):
+        source.problem(nodes[-1], f"{label} has the Port {text!r} in its options; allowed: a number from 1 to 65535")
+        return 0
+    return int(text)
+
+
+def _is_port(text: str) -> bool:
+    return bool(re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII)) and int(text) <= _HIGHEST_PORT
 
 
 def _is_address(text: str) -> bool:

@@ -253,6 +253,7 @@ def test_roles_of_controllers(role: str) -> None:
         ("ssh: {address: h, port: 2222, user: u}", "h:2222", "u", True),
         ("ssh: {address: 'fe80::1%eth0', port: 65535}", "[fe80::1%eth0]:65535", "root", True),
         ("ssh: {address: h, options: {Port: 2200, HostName: real}}", "real:2200", "root", True),
+        ("ssh: {address: h, options: {Port: '2201'}}", "h:2201", "root", True),
         ("ssh: {address: h, port: 23, options: {port: 2200}}", "h:23", "root", True),
         ("ssh: {address: h, bastion: {address: b}}", "h:22", "root", False),
         ("ssh: {address: h, bastion: ~}", "h:22", "root", True),
@@ -406,6 +407,13 @@ def test_documents_that_do_not_fit(text: str, expected: str) -> None:
         *(
             (f"role: worker, ssh: {{address: h, port: {port}}}", "yaml:5:50: host 1 has the port .*from 1 to 65535")
             for port in ("0", "-1", "65536", "ssh", "'22'", '"22"', "022", "2_2", "22.0", "0x16", "٣")
+        ),
+        *(
+            (
+                f"role: worker, ssh: {{address: h, port: 23, options: {{Port: {port}}}}}",
+                "yaml:5:31: host 1 has the Port .* in its options; allowed: a number from 1 to 65535",
+            )
+            for port in ("0", "-5", "99999", "ssh", "[22, 23]", "02202")
         ),
     ],
 )
