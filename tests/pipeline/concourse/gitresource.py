@@ -115,7 +115,7 @@ class GitResource:
                 raise StepFailed(f"The commit {ref} is not signed") from error
         finally:
             subprocess.run(["gpgconf", "--kill", "all"], env=env, capture_output=True, check=False)
-            shutil.rmtree(home)
+            shutil.rmtree(home, ignore_errors=True)  # the agent removes its sockets at the same time
 
     def _leave_metadata(self, ref: str, directory: Path) -> dict[str, str]:
         """Files in .git, too: whoever opens the clone must live with them."""
