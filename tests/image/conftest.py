@@ -36,16 +36,22 @@ def build(name: str, *options: str, k0sctl: Path | None = None, source: Path = R
 
 
 @pytest.fixture(scope="session")
-def image() -> str:
-    """The id of the image with the chosen k0sctl, whoever gives its name to another one meanwhile.
-
-    A build that finds no change is quick.
-    """
+def image(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The id of the image with the chosen k0sctl, whoever gives its name to another one meanwhile."""
     if os.geteuid() != 0:
         pytest.skip("directories of several users need root")
     if not succeeds("info"):
         pytest.skip("no container engine works here; ./dev image tells why")
-    return build(IMAGE)
+    if not hasattr(request.config, "workerinput"):
+        return build(IMAGE)
+    # processes side by side have this directory in common: the first builds, which takes a while even without a change
+    with (tmp_path_factory.getbasetemp().parent / "image").open("a+", encoding="ascii") as shared:
+        fcntl.flock(shared, fcntl.LOCK_EX)
+        shared.seek(0)
+        if not (built := shared.read()):
+            built = build(IMAGE)
+            shared.write(built)
+        return built
 
 
 @pytest.fixture

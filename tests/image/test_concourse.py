@@ -77,6 +77,7 @@ def call_rm(directory: Path) -> None:
     subprocess.run(["rm", "-rf", directory], check=True)
 
 
+@pytest.mark.long
 def test_every_command(lab: Boxed) -> None:
     done_as_task(lab, "version")
     done_as_task(lab, "init")

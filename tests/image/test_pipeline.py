@@ -34,6 +34,7 @@ def taken(plant: Plant) -> Plant:
     return plant
 
 
+@pytest.mark.long
 def test_a_life(tmp_path: Path, host: ContainerHost, locked_key: KeyPair, image: str) -> None:
     """Every job, its key with a passphrase: from nothing to a cluster that was twice restored, and a new password."""
     plant = Plant(tmp_path, host, locked_key, image)
