@@ -112,13 +112,17 @@ use_binary() { # FILE
 
 remark() { not_a_release="${not_a_release:+$not_a_release; }$1"; }
 
-# As the official image holds it, under a name of its own.
+# As the official image holds it, under a name of its own; what an earlier build imported is taken again.
 import_k0sctl() { # TAG FILE
   k0sctl_image=localhost/k0sctl-handler/k0sctl
   k0sctl_version=$1
+  sum=$(sha256sum < "$2")
+  sum=${sum%% *}
+  known=$(engine image inspect --format '{{.Config.Labels.sha256}}' "$k0sctl_image:$k0sctl_version" 2> /dev/null) || known=''
+  [ "$known" != "$sum" ] || return 0
   install -D -m 755 "$2" "$work/root/usr/local/bin/k0sctl"
   tar -C "$work/root" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c usr |
-    quietly engine import - "$k0sctl_image:$k0sctl_version"
+    quietly engine import --change "LABEL sha256=$sum" - "$k0sctl_image:$k0sctl_version"
 }
 
 warn_loudly() {
