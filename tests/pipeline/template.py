@@ -152,6 +152,11 @@ class Step:
         found = self.body.get(self.kind)
         return found if isinstance(found, str) else ""
 
+    @property
+    def resource(self) -> str:
+        """The resource that a get or put is of; empty for other steps."""
+        return str(self.body.get("resource", self.name)) if self.kind in ("get", "put") else ""
+
 
 def steps(job: Mapping[str, Node]) -> Iterator[Step]:
     """Every step of a job, those in hooks included, in the order of the text."""

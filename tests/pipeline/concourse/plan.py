@@ -123,21 +123,19 @@ class Walk:
         return Status.ABORTED if self._aborted and not self._shielded else Status.SUCCEEDED
 
     def _get(self, step: Step) -> None:
-        resource = step.body.get("resource", step.name)
-        kind, source = self._world.sources[resource]
-        version = self._chosen[resource]
+        kind, source = self._world.sources[step.resource]
+        version = self._chosen[step.resource]
         directory = self._new_directory()
         params = self._resolved(step.body.get("params") or {})
         metadata = kind.get(self._resolved(source), version, params, directory)
         self._artifacts[step.name], self._local[step.name] = directory, metadata
         self._images[step.name] = version.get("digest", "")
-        self._build.versions[resource] = version
+        self._build.versions[step.resource] = version
 
     def _put(self, step: Step) -> None:
         if step.body.get("no_get") is not True:
             raise TemplateError(f"put {step.name}: the get after a put is not made here; set no_get")
-        resource = step.body.get("resource", step.name)
-        kind, source = self._world.sources[resource]
+        kind, source = self._world.sources[step.resource]
         params = self._resolved(step.body.get("params") or {})
         directory = self._new_directory()
         for name in self._inputs_of(step, params):
@@ -148,8 +146,8 @@ class Walk:
             "ATC_EXTERNAL_URL": EXTERNAL_URL,
         }  # fmt: skip
         version = kind.put(self._resolved(source), params, directory, build)
-        self._world.seen(resource, version)
-        self._build.versions[resource] = version
+        self._world.seen(step.resource, version)
+        self._build.versions[step.resource] = version
 
     def _inputs_of(self, step: Step, params: Node) -> list[str]:
         """What is named must be there; what is only guessed from the params need not."""

@@ -24,7 +24,7 @@ def inputs(job: Mapping[str, Node]) -> list[Input]:
     """All gets of a job."""
     return [
         Input(
-            resource=step.body.get("resource", step.name),
+            resource=step.resource,
             passed=tuple(step.body.get("passed", ())),
             trigger=step.body.get("trigger", False),
         )

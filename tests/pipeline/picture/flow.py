@@ -104,7 +104,7 @@ class _Reader:
 
     def _read(self, name: str) -> None:
         job = self._jobs[name]
-        told = [_resource(step) for step in steps({hook: job[hook] for hook in HOOKS if hook in job})
+        told = [step.resource for step in steps({hook: job[hook] for hook in HOOKS if hook in job})
                 if step.kind == "put"]  # fmt: skip
         here = ("job", name)
         planned = list(steps({"plan": job["plan"]}))
@@ -123,7 +123,7 @@ class _Reader:
             self._ends[here, way, there] = []
 
     def _get(self, step: Step, here: tuple[str, str]) -> None:
-        resource, passed = _resource(step), step.body.get("passed", ())
+        resource, passed = step.resource, step.body.get("passed", ())
         way = Way.TRIGGER if step.body.get("trigger") else Way.FETCH
         for job in passed:
             source = ("job", job) if job in self._jobs else self._add("elsewhere", Shape.ELSEWHERE, job, 0)
@@ -141,10 +141,6 @@ class _Reader:
         return 1 + max(map(self._depth, before), default=0)
 
 
-def _resource(step: Step) -> str:
-    return str(step.body.get("resource", step.name))
-
-
 #: A step in one of these is a part of the plan.
 _PLAIN: Final = {"try"}
 
@@ -155,5 +151,5 @@ def _puts(planned: Iterable[Step]) -> dict[str, Way]:
     for step in planned:
         if step.kind == "put":
             hooked = set(step.within) - _PLAIN
-            found[_resource(step)] = Way.HOOK if hooked and found.get(_resource(step)) != Way.PUT else Way.PUT
+            found[step.resource] = Way.HOOK if hooked and found.get(step.resource) != Way.PUT else Way.PUT
     return found

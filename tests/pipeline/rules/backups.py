@@ -44,11 +44,11 @@ def stored(pipeline: Pipeline) -> Iterator[str]:
 def rescued(pipeline: Pipeline) -> Iterator[str]:
     """A backup that cannot be put is put on a branch of its own, named by its own commit."""
     for job, step in pipeline.steps():
-        if step.kind != "put" or pipeline.resource_of(step) != "backup" or "backup" not in job.commands:
+        if step.kind != "put" or step.resource != "backup" or "backup" not in job.commands:
             continue
         for hook in _NOTICES:
             put = Step(body=step.body.get(hook, {}))
-            if pipeline.uri_of(put) != pipeline.uri_of(step) or pipeline.resource_of(put) == "backup":
+            if pipeline.uri_of(put) != pipeline.uri_of(step) or put.resource == "backup":
                 yield f"job {job.name}, put {step.name}: {hook} must put it on a rescue branch of the same repository"
             elif put.body["params"] != {"repository": "backup", "branch": f"rescue-((.:{_made(job)}))"}:
                 yield f"job {job.name}, put {step.name}: {hook} must name the branch by the commit that was made"
@@ -61,7 +61,7 @@ def kept_when_refused(pipeline: Pipeline) -> Iterator[str]:
             continue
         around = [step.body for step in steps(job.body) if any("task" in child for child in children(step.body))]
         kept = [body.get("on_failure", {}).get("try", {}) for body in around]
-        if [pipeline.resource_of(Step(body=put)) for put in kept] != ["backup"]:
+        if [Step(body=put).resource for put in kept] != ["backup"]:
             yield f"job {job.name}: on_failure of the do around its task must try to put what was committed"
 
 
@@ -71,7 +71,7 @@ def verified(pipeline: Pipeline) -> Iterator[str]:
         steers = any("set_pipeline" in one.body for one in steps(job.body))
         if step.kind != "get" or not (steers or pipeline.uri_of(step) == pipeline.uri_of(Step(body={"get": "backup"}))):
             continue
-        source = pipeline.resources[pipeline.resource_of(step)]["source"]
+        source = pipeline.resources[step.resource]["source"]
         if not all("PUBLIC KEY" in str(key) for key in source.get("commit_verification_keys") or [""]):
             yield f"job {job.name}, get {step.name}: its commit_verification_keys are missing"
         if "git_config" in source:

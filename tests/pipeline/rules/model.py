@@ -59,17 +59,13 @@ class Pipeline:
     def resources(self) -> dict[str, Node]:
         return {one["name"]: one for one in self.tree["resources"]}
 
-    def resource_of(self, step: Step) -> str:
-        """The resource that a get or put is of."""
-        return str(step.body.get("resource", step.name)) if step.kind in ("get", "put") else ""
-
     def type_of(self, step: Step) -> str:
         """The type of a get's or put's resource."""
-        return str(self.resources.get(self.resource_of(step), {}).get("type", ""))
+        return str(self.resources.get(step.resource, {}).get("type", ""))
 
     def uri_of(self, step: Step) -> str:
         """The repository of a get's or put's resource."""
-        source = self.resources.get(self.resource_of(step), {}).get("source", {})
+        source = self.resources.get(step.resource, {}).get("source", {})
         return str(source.get("uri", "")) if isinstance(source, dict) else ""
 
     def of_type(self, name: str) -> list[Node]:

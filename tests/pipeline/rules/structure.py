@@ -82,7 +82,7 @@ def _resource(pipeline: Pipeline, resource: Node) -> Iterator[str]:
         yield f"resource {name}: nobody knows the type {resource['type']}"
     if not isinstance(resource["source"], dict):
         yield f"resource {name}: its source is {resource['source']!r}, and not a map"
-    if not any(pipeline.resource_of(step) == name for job in pipeline.jobs for step in steps(job.body)):
+    if not any(step.resource == name for job in pipeline.jobs for step in steps(job.body)):
         yield f"resource {name}: nothing uses it"
 
 
@@ -95,8 +95,8 @@ def _step(pipeline: Pipeline, job: Job, step: Step) -> Iterator[str]:
     for field in ("timeout", "attempts", "trigger"):
         if names(step.body.get(field)):
             yield f"{owner}: {field} takes no variable that is looked up when the job runs"
-    if step.kind in ("get", "put") and pipeline.resource_of(step) not in pipeline.resources:
-        yield f"{owner}: there is no resource {pipeline.resource_of(step)}"
+    if step.kind in ("get", "put") and step.resource not in pipeline.resources:
+        yield f"{owner}: there is no resource {step.resource}"
     for passed in step.body.get("passed", ()):
         yield from _passed(pipeline, owner, step, passed)
     if "config" in step.body:
@@ -107,8 +107,8 @@ def _passed(pipeline: Pipeline, owner: str, step: Step, name: str) -> Iterator[s
     job = next((one for one in pipeline.jobs if one.name == name), None)
     if job is None:
         yield f"{owner}: passed names {name}, which is no job"
-    elif not any(pipeline.resource_of(other) == pipeline.resource_of(step) for other in steps(job.body)):
-        yield f"{owner}: {pipeline.resource_of(step)} never goes through {name}, so that no version passes"
+    elif not any(other.resource == step.resource for other in steps(job.body)):
+        yield f"{owner}: {step.resource} never goes through {name}, so that no version passes"
 
 
 def _artifacts(pipeline: Pipeline, job: Job) -> Iterator[str]:
