@@ -27,6 +27,8 @@ VARIABLES: Final = ROOT / "var-example.yml"
 #: What a step is named by; the first of these keys that it has.
 KINDS: Final = ("get", "put", "task", "set_pipeline", "load_var", "in_parallel", "do", "try")
 HOOKS: Final = ("on_success", "on_failure", "on_abort", "on_error", "ensure")
+#: Keys that a step of any kind may have.
+ANY_STEP: Final = {"timeout", "attempts", *HOOKS}
 
 _VARIABLE: Final = re.compile(r'\(\(((?:[-/.\w]+:)?[-/.:@"\w]+)\)\)')
 
@@ -77,6 +79,11 @@ def names(node: Node) -> set[str]:
         return set(_VARIABLE.findall(node))
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     return {name for key, child in children for name in names(child) | names(key)}
+
+
+def is_reference(value: Node) -> bool:
+    """Whether a value is one name of the credential manager, and nothing else."""
+    return bool(re.fullmatch(r"\(\([\w.-]+\)\)", str(value)))
 
 
 def expand(node: Node, lookup: Lookup) -> Node:
@@ -165,6 +172,12 @@ def steps(job: Mapping[str, Node]) -> Iterator[Step]:
     for hook in HOOKS:
         if hook in job:
             yield from _inside(job[hook], (hook,))
+
+
+def repeated_vars(job: Mapping[str, Node]) -> list[str]:
+    """Names that a job loads more than once, hooks included: Concourse refuses that."""
+    loaded = [step.name for step in steps(job) if step.kind == "load_var"]
+    return sorted({name for name in loaded if loaded.count(name) > 1})
 
 
 def _inside(body: dict[str, Node], within: tuple[str, ...]) -> Iterator[Step]:

@@ -9,19 +9,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.pipeline.concourse.resources import DURATION, Kind, StepErrored, Version
-from tests.pipeline.template import HOOKS, Node, TemplateError, expand, steps
+from tests.pipeline.template import ANY_STEP, HOOKS, Node, TemplateError, expand, repeated_vars, steps
 from tests.support.lab import Ended
 
 #: Any other kind of step or key is an error, so that none is ignored silently.
-_EVERY: Final = {"timeout", "attempts", *HOOKS}
 _STEPS: Final = {
-    "get": {"get", "resource", "passed", "trigger", "params", *_EVERY},
-    "put": {"put", "resource", "inputs", "no_get", "params", *_EVERY},
-    "task": {"task", "image", "config", "params", *_EVERY},
+    "get": {"get", "resource", "passed", "trigger", "params", *ANY_STEP},
+    "put": {"put", "resource", "inputs", "no_get", "params", *ANY_STEP},
+    "task": {"task", "image", "config", "params", *ANY_STEP},
     "load_var": {"load_var", "file", "format", "reveal"},
-    "in_parallel": {"in_parallel", *_EVERY},
-    "do": {"do", *_EVERY},
-    "try": {"try", *_EVERY},
+    "in_parallel": {"in_parallel", *ANY_STEP},
+    "do": {"do", *ANY_STEP},
+    "try": {"try", *ANY_STEP},
 }
 _JOB: Final = {"name", "plan", "serial", "serial_groups", "disable_reruns", "disable_manual_trigger", *HOOKS}
 _TASK: Final = {"platform", "inputs", "outputs", "params", "run"}
@@ -120,8 +119,7 @@ class World:
 def check_keys(job: Mapping[str, Node]) -> None:
     """Raise TemplateError for what is not known here."""
     _known(job, _JOB, f"job {job['name']}")
-    loaded = [step.name for step in steps(job) if step.kind == "load_var"]
-    if len(loaded) != len(set(loaded)):
+    if repeated_vars(job):
         raise TemplateError(f"job {job['name']}: load_var: repeated var name")
     for step in steps(job):
         where = f"{job['name']}: {step.kind} {step.name}"

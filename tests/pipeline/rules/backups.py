@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from tests.pipeline.rules.model import Job, Pipeline, command_of
+from tests.pipeline.rules.model import BAD_ENDS, Job, Pipeline, command_of
 from tests.pipeline.template import Step, children, names, planned, steps
 
-_NOTICES: Final = ("on_failure", "on_error", "on_abort")
 _FORCEFUL: Final = ("force", "rebase", "merge", "only_tag", "refs_prefix")
 
 
@@ -46,7 +45,7 @@ def rescued(pipeline: Pipeline) -> Iterator[str]:
     for job, step in pipeline.steps():
         if step.kind != "put" or step.resource != "backup" or "backup" not in job.commands:
             continue
-        for hook in _NOTICES:
+        for hook in BAD_ENDS:
             put = Step(body=step.body.get(hook, {}))
             if pipeline.uri_of(put) != pipeline.uri_of(step) or put.resource == "backup":
                 yield f"job {job.name}, put {step.name}: {hook} must put it on a rescue branch of the same repository"
@@ -68,8 +67,8 @@ def kept_when_refused(pipeline: Pipeline) -> Iterator[str]:
 def verified(pipeline: Pipeline) -> Iterator[str]:
     """What is fetched as a backup, or sets pipelines, is signed by a known key."""
     for job, step in pipeline.steps():
-        steers = any("set_pipeline" in one.body for one in steps(job.body))
-        if step.kind != "get" or not (steers or pipeline.uri_of(step) == pipeline.uri_of(Step(body={"get": "backup"}))):
+        is_backup = pipeline.uri_of(step) == pipeline.uri_of(Step(body={"get": "backup"}))
+        if step.kind != "get" or not (job.sets_pipelines or is_backup):
             continue
         source = pipeline.resources[step.resource]["source"]
         if not all("PUBLIC KEY" in str(key) for key in source.get("commit_verification_keys") or [""]):

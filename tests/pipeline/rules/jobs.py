@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
 
-from tests.pipeline.rules.model import CHANGING, Job, Pipeline
+from tests.pipeline.rules.model import BAD_ENDS, CHANGING, Pipeline
 from tests.pipeline.template import Step, names, steps
-
-_NOTICES: Final = ("on_failure", "on_error", "on_abort")
 
 
 def timeouts(pipeline: Pipeline) -> Iterator[str]:
@@ -33,7 +30,7 @@ def one_at_a_time(pipeline: Pipeline) -> Iterator[str]:
 def told(pipeline: Pipeline) -> Iterator[str]:
     """Every way to end badly sends a mail, with what the handler wrote, and a dead mail server changes no job."""
     for job in pipeline.jobs:
-        for hook in _NOTICES if job.tasks else ():
+        for hook in BAD_ENDS if job.tasks else ():
             mail = job.body.get(hook, {}).get("try", {})
             if pipeline.type_of(Step(body=mail)) != "email" or mail.get("inputs") != "detect" or not mail.get("no_get"):
                 yield f"job {job.name}: {hook} must be a put of a mail inside try, with inputs: detect and no_get"
@@ -55,7 +52,7 @@ def logs_survive(pipeline: Pipeline) -> Iterator[str]:
 def no_reruns(pipeline: Pipeline) -> Iterator[str]:
     """A re-run takes the inputs of its build: an old configuration, an old backup."""
     for job in pipeline.jobs:
-        if (job.commands & {*CHANGING} or _sets_pipelines(job)) and job.body.get("disable_reruns") is not True:
+        if (job.commands & {*CHANGING} or job.sets_pipelines) and job.body.get("disable_reruns") is not True:
             yield f"job {job.name}: disable_reruns must be true"
 
 
@@ -64,9 +61,7 @@ def same_versions(pipeline: Pipeline) -> Iterator[str]:
     before = {"apply": ["ping"], "backup": ["install"]}
     for job in pipeline.jobs:
         for command in job.commands & {*before}:
-            gets = {
-                step.name: step.body.get("passed") for _, step in pipeline.steps() if _ is job and step.kind == "get"
-            }
+            gets = {step.name: step.body.get("passed") for step in steps(job.body) if step.kind == "get"}
             for name in ("config", "image"):
                 if gets.get(name) != before[command]:
                     yield f"job {job.name}, get {name}: passed must be {before[command]}"
@@ -90,7 +85,3 @@ def uninstall_is_locked(pipeline: Pipeline) -> Iterator[str]:
             yield f"job {job.name}: disable_manual_trigger must be a variable that is true"
         if any(step.body.get("trigger") for step in steps(job.body)):
             yield f"job {job.name}: nothing may trigger it"
-
-
-def _sets_pipelines(job: Job) -> bool:
-    return any("set_pipeline" in step for step in job.body.get("plan", ()))

@@ -12,6 +12,8 @@ from tests.pipeline.template import Node, Step, expand, static, steps
 
 #: Commands that change the cluster or its backups.
 CHANGING: Final = ("init", "apply", "backup", "reset")
+#: The hooks of every way to end badly.
+BAD_ENDS: Final = ("on_failure", "on_error", "on_abort")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,10 @@ class Job:
     def commands(self) -> set[str]:
         """The commands of the handler that its tasks run, by their own names."""
         return {command.name for task in self.tasks if (command := command_of(task))}
+
+    @property
+    def sets_pipelines(self) -> bool:
+        return any("set_pipeline" in step.body for step in steps(self.body))
 
 
 @dataclass(frozen=True, kw_only=True)

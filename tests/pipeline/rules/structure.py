@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from tests.pipeline.rules.model import Job, Pipeline
-from tests.pipeline.template import HOOKS, Node, Step, names, planned, steps
+from tests.pipeline.template import ANY_STEP, HOOKS, Node, Step, names, planned, repeated_vars, steps
 
 _IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9._-]*")
 _BUILT_IN: Final = ("git", "registry-image", "time")
@@ -31,7 +31,6 @@ _RESOURCE: Final = {
     "public",
     "version",
 }
-_ANY_STEP: Final = {"timeout", "attempts", *HOOKS}
 _STEPS: Final[dict[str, set[str]]] = {
     "get": {"get", "resource", "passed", "trigger", "params"},
     "put": {"put", "resource", "inputs", "params", "no_get", "get_params"},
@@ -55,8 +54,7 @@ def structure(pipeline: Pipeline) -> Iterator[str]:
         for step in steps(job.body):
             yield from _step(pipeline, job, step)
         yield from _artifacts(pipeline, job)
-        loaded = [step.name for step in steps(job.body) if step.kind == "load_var"]
-        for name in sorted({name for name in loaded if loaded.count(name) > 1}):
+        for name in repeated_vars(job.body):
             yield f"job {job.name}: {name} is loaded more than once"
     yield from _groups(pipeline)
 
@@ -91,7 +89,7 @@ def _step(pipeline: Pipeline, job: Job, step: Step) -> Iterator[str]:
     if not step.kind:
         yield f"{owner}: no kind of step has the keys {', '.join(step.body)}"
         return
-    yield from _unknown(owner, step.body, _STEPS[step.kind] | _ANY_STEP)
+    yield from _unknown(owner, step.body, _STEPS[step.kind] | ANY_STEP)
     for field in ("timeout", "attempts", "trigger"):
         if names(step.body.get(field)):
             yield f"{owner}: {field} takes no variable that is looked up when the job runs"

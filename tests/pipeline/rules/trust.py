@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from handler.settings.setting import Kind
 from handler.settings.table import BY_NAME
 from tests.pipeline.rules.model import Pipeline, command_of
-from tests.pipeline.template import names
+from tests.pipeline.template import is_reference, names
 
 
 def no_logic(pipeline: Pipeline) -> Iterator[str]:
@@ -51,7 +50,7 @@ def secrets_stay(pipeline: Pipeline) -> Iterator[str]:
         for name, value in params.items():
             setting = BY_NAME.get(name)
             if step.kind == "task" and setting and setting.secret:
-                if value != "" and not re.fullmatch(r"\(\([\w.-]+\)\)", str(value)):
+                if value != "" and not is_reference(value):
                     yield f"job {job.name}, task {step.name}: {name} must be a name of the credential manager"
             elif [found for found in names(value) if not found.startswith(".:")]:
                 yield f"job {job.name}, {step.kind} {step.name}: {name} tells a secret"

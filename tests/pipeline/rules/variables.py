@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from tests.pipeline.template import Node, names
+from tests.pipeline.template import Node, is_reference, names
 
 #: Field names whose values must come from the credential manager.
 _SECRET: Final = re.compile(r"(password|passphrase|private_key|_key|gpg_pair|token)$")
@@ -41,7 +41,7 @@ def secrets_in_clear(variables: Mapping[str, Node]) -> list[str]:
     """Values that sound secret, and are neither empty nor one reference to the credential manager."""
     return [
         path for path, value in leaves(variables)
-        if _SECRET.search(path) and value not in (None, "") and not re.fullmatch(r"\(\([\w.-]+\)\)", str(value))
+        if _SECRET.search(path) and value not in (None, "") and not is_reference(value)
     ]  # fmt: skip
 
 
