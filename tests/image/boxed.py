@@ -75,10 +75,6 @@ class Boxed(Lab):
         finally:
             self.remove()
 
-    def changes(self) -> set[str]:
-        """What the run has changed in the container's own file system, outside of volumes."""
-        return {line.split(maxsplit=1)[1] for line in call("diff", self.name).splitlines()}
-
     def remove(self) -> None:
         """Removes the container, running or not."""
         succeeds("rm", "--force", "--volumes", self.name)
