@@ -105,9 +105,8 @@ use_practice() {
 }
 
 use_binary() { # FILE
-  sum=$(sha256sum < "$1")
-  remark "its k0sctl is a file given by hand, sha256 ${sum%% *}"
   import_k0sctl given "$1"
+  remark "its k0sctl is a file given by hand, sha256 $sum"
 }
 
 remark() { not_a_release="${not_a_release:+$not_a_release; }$1"; }
