@@ -105,6 +105,10 @@ use_practice() {
 }
 
 use_binary() { # FILE
+  if [ ! -f "$1" ] || [ ! -r "$1" ]; then
+    say "K0SCTL_BINARY=$1 is no file that can be read; name a k0sctl program, or leave it unset"
+    exit 2
+  fi
   import_k0sctl given "$1"
   remark "its k0sctl is a file given by hand, sha256 $sum"
 }

@@ -131,6 +131,16 @@ def test_a_k0sctl_that_is_given(tmp_path: Path) -> None:
     assert f"sha256 {digest}" in said.partition("NOT A RELEASE: ")[2]
 
 
+def test_a_k0sctl_that_is_not_there(image: str, tmp_path: Path) -> None:
+    del image  # an engine works here
+    done = subprocess.run(
+        [ROOT / "image/build.sh", "--tag", "localhost/k0sctl-handler:never"],
+        env={**os.environ, "K0SCTL_BINARY": str(tmp_path / "absent")}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"K0SCTL_BINARY={tmp_path}/absent is no file that can be read" in done.stderr
+
+
 def test_the_user(inside: Callable[..., str]) -> None:
     told = inside('id; test -w /work; echo "$HOME"; getent passwd 65532; ! test -w "$HOME"').splitlines()
     assert told == [
